@@ -1,0 +1,162 @@
+"""Where containers run: the interface that the stages and the agent use.
+
+Order of calls for one container: `create` (optional, ahead of time), `start`, `wait`, `remove`;
+`stop` at any time after `start`. All of them are idempotent by the spec's deterministic name, so
+that an agent that was killed between any two calls can repeat them:
+
+- `create` of a name that exists returns without an effect.
+- `start` creates when necessary, starts a container that has never run, and leaves one that runs
+  or ran alone (Docker would run an exited container a second time). It says which it was.
+- `wait` returns at once for a container that has ended.
+- `stop` and `remove` of a container that is gone do nothing.
+
+Cancelling a task that awaits one of these leaves the container as it is; the caller decides with
+`stop`. All methods may be called concurrently for different names.
+
+Output: a container with a `spool` writes both of its streams to that file (opened for append and
+bind-mounted), never to a log driver. See docs/decisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, Protocol
+
+LABEL_INSTALLATION: Final = "io.seamless.installation"
+LABEL_RUN: Final = "io.seamless.run"
+LABEL_STAGE: Final = "io.seamless.stage"
+LABEL_ROLE: Final = (
+    "io.seamless.role"  # "stage", "network", "helper", "view", "compose", "deployment", "shell"
+)
+
+SPOOL_TARGET: Final = "/.seamless/out"
+
+
+class Network(StrEnum):
+    """What a container may reach."""
+
+    POOLED = "pooled"  # a namespace of its own from the pool kept ready: outbound only, no instance metadata
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """`source` is a volume's name or an absolute path of the host."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one container may use. `memory` in bytes, swap not added."""
+
+    cpus: float = 2.0
+    memory: int = 2 * 1024**3
+    pids: int = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """One container, wholly described. `script` is run by `sh -eu`, after an init, output to `spool`."""
+
+    name: str
+    image: str  # what `docker run` takes
+    script: str
+    spool: Path  # exists, mode 0622, in a 0700 folder of the agent
+    workdir: str = "/workspace"
+    env: Mapping[str, str] = field(default_factory=dict)
+    user: str | None = None
+    mounts: tuple[Mount, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)  # the installation's label is added
+    limits: Limits = Limits()
+    network: Network = Network.POOLED
+
+
+class Started(StrEnum):
+    """What `start` found."""
+
+    NOW = "now"  # it started it
+    RUNNING = "running"  # it ran already: adopted
+    ENDED = "ended"  # it had run to its end
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerExit:
+    """How a container ended. `by_engine`: the engine's own stop or death ended it, which is no verdict."""
+
+    exit_code: int
+    out_of_memory: bool = False
+    by_engine: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A container, volume or network of this installation, for recovery and cleaning."""
+
+    kind: str  # "container", "volume", "network"
+    name: str
+    labels: Mapping[str, str]
+    running: bool = False
+
+
+class ImageMissingError(Exception):
+    """The image is not here and cannot be pulled; the message is the engine's."""
+
+
+class ContainerGoneError(Exception):
+    """The named container does not exist (any more)."""
+
+
+class Executor(Protocol):
+    """Runs containers; see the module's text for order and idempotence.
+
+    Every method raises `seamless.errors.UnavailableError` when the engine does not answer (after
+    bounded retries of what is safe to retry).
+    """
+
+    async def ensure_image(self, image: str) -> str:
+        """Pulls `image` unless it is here; returns its id. Raises ImageMissingError."""
+
+    async def create(self, spec: ContainerSpec) -> None: ...
+
+    async def start(self, spec: ContainerSpec) -> Started:
+        """Raises ImageMissingError, or StageError when it cannot start (e.g. the image has no shell)."""
+
+    async def wait(self, name: str) -> ContainerExit:
+        """Raises ContainerGoneError."""
+
+    async def stop(self, name: str, *, grace_s: float) -> None: ...
+
+    async def remove(self, name: str) -> None:
+        """With its anonymous volumes and its place in the network pool; kills it if it still runs."""
+
+    async def exists(self, name: str) -> bool: ...
+
+    async def find(self) -> Sequence[Found]:
+        """Everything that carries this installation's label."""
+
+    async def create_view(
+        self, name: str, *, lower: Sequence[Path], upper: Path, labels: Mapping[str, str]
+    ) -> str:
+        """A copy-on-write view: a volume whose reads fall through `upper` to the `lower` folders (the
+        first shadows the next), and whose writes go to `upper` (made here, with the work folder beside
+        it). Returns the volume's name. Idempotent by name: an existing view with other folders is
+        removed and made anew. Where the host cannot mount an overlay, the view is a copy.
+        """
+
+    async def remove_view(self, name: str) -> None:
+        """Removes the volume; the folders stay (`remove_paths`)."""
+
+    async def remove_paths(self, paths: Sequence[Path]) -> None:
+        """Removes folders below the data directory, whoever owns what is in them."""
+
+    async def own_view(self, name: str, user: str, image: str) -> None:
+        """Makes `user` (as `image` knows it) the owner of a view's files."""
+
+    async def remove_network(self, name: str) -> None: ...
