@@ -133,9 +133,7 @@ class Image:
     run: str
     build_key: str  # hash of the build parameters: same commit and key, same image
     trusted: bool
-    checks_passed: (
-        bool  # the run that made it (or a later one that used it) passed all that precedes deploying
-    )
+    checks_passed: bool  # the run that made it (or a later one that used it) passed all that precedes deploying
     built_at: datetime
     gone_at: datetime | None
 

@@ -121,9 +121,7 @@ DEPLOYMENT_TRANSITIONS: Final[dict[tuple[DeploymentState, DeploymentEvent], Depl
 }
 
 RUN_ENDED: Final = frozenset({RunState.SUCCESS, RunState.FAILURE, RunState.CANCELLED})
-STAGE_ENDED: Final = frozenset(
-    {StageState.SUCCESS, StageState.FAILURE, StageState.SKIPPED, StageState.CANCELLED}
-)
+STAGE_ENDED: Final = frozenset({StageState.SUCCESS, StageState.FAILURE, StageState.SKIPPED, StageState.CANCELLED})
 DEPLOYMENT_LOCKS: Final = frozenset({DeploymentState.RECORDED, DeploymentState.IN_PROGRESS})
 
 

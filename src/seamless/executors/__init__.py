@@ -28,9 +28,7 @@ from typing import Final, Protocol
 LABEL_INSTALLATION: Final = "io.seamless.installation"
 LABEL_RUN: Final = "io.seamless.run"
 LABEL_STAGE: Final = "io.seamless.stage"
-LABEL_ROLE: Final = (
-    "io.seamless.role"  # "stage", "network", "helper", "view", "compose", "deployment", "shell"
-)
+LABEL_ROLE: Final = "io.seamless.role"  # "stage", "network", "helper", "view", "compose", "deployment", "shell"
 
 SPOOL_TARGET: Final = "/.seamless/out"
 
@@ -141,9 +139,7 @@ class Executor(Protocol):
     async def find(self) -> Sequence[Found]:
         """Everything that carries this installation's label."""
 
-    async def create_view(
-        self, name: str, *, lower: Sequence[Path], upper: Path, labels: Mapping[str, str]
-    ) -> str:
+    async def create_view(self, name: str, *, lower: Sequence[Path], upper: Path, labels: Mapping[str, str]) -> str:
         """A copy-on-write view: a volume whose reads fall through `upper` to the `lower` folders (the
         first shadows the next), and whose writes go to `upper` (made here, with the work folder beside
         it). Returns the volume's name. Idempotent by name: an existing view with other folders is

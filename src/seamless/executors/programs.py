@@ -71,9 +71,7 @@ async def run(program: Program, *, output: Path, timeout_s: float | None = None)
     return process.returncode
 
 
-async def capture(
-    program: Program, *, timeout_s: float | None = None, stderr: Path | None = None
-) -> Captured:
+async def capture(program: Program, *, timeout_s: float | None = None, stderr: Path | None = None) -> Captured:
     """As `run`, but returns what the program wrote (at most 64 MiB); with `stderr` that stream is appended there."""
     with contextlib.ExitStack() as stack:
         err: int | IO[bytes] = asyncio.subprocess.PIPE
@@ -85,9 +83,7 @@ async def capture(
     return Captured(process.returncode, out[:_CAPTURE_LIMIT], errors[:_CAPTURE_LIMIT])
 
 
-async def _spawn(
-    program: Program, *, stdout: int | IO[bytes], stderr: int | IO[bytes]
-) -> asyncio.subprocess.Process:
+async def _spawn(program: Program, *, stdout: int | IO[bytes], stderr: int | IO[bytes]) -> asyncio.subprocess.Process:
     executable = shutil.which(program.argv[0])
     if executable is None:
         raise UnavailableError(f"there is no program {program.argv[0]} on this host", hint="install it")

@@ -95,9 +95,7 @@ class Forge(Protocol):
 
     async def info(self, repository: Repository, commit: str) -> CommitInfo: ...
 
-    async def log(
-        self, repository: Repository, base: str | None, head: str, limit: int = 50
-    ) -> list[CommitInfo]:
+    async def log(self, repository: Repository, base: str | None, head: str, limit: int = 50) -> list[CommitInfo]:
         """Commits reachable from head and not from base, newest first."""
 
     async def is_ancestor(self, repository: Repository, ancestor: str, descendant: str) -> bool:

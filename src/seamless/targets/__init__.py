@@ -80,9 +80,7 @@ Log = Callable[[str], Awaitable[None]]  # appends one line to the stage's log
 class Target(Protocol):
     """A kind of environment. All methods raise UnavailableError when the far end does not answer."""
 
-    async def current(
-        self, service: str, environment: Environment, settings: Mapping[str, Any]
-    ) -> Release | None:
+    async def current(self, service: str, environment: Environment, settings: Mapping[str, Any]) -> Release | None:
         """What runs there now, read from the far end, not remembered."""
 
     async def has_image(self, image: ImageRef) -> bool:
