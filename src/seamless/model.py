@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from seamless.transitions import DeploymentState, RunState, StageState
+from seamless.transitions import DeploymentState, RunEvent, RunState, StageState
 
 
 class StageName(StrEnum):
@@ -75,6 +75,18 @@ class ImageRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Clock:
+    """Time spent, on a clock that neither suspending nor setting the time moves, and across restarts.
+
+    `running_since` is CLOCK_MONOTONIC in seconds of the boot `boot`; None while nothing runs.
+    """
+
+    boot: str
+    used_s: float = 0.0
+    running_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One stage of one run. `attempt` counts from 1; it is 0 until the stage has started once."""
 
@@ -89,6 +101,46 @@ class Stage:
     ended_at: datetime | None
     detail: Mapping[str, Any] = field(default_factory=dict)  # evidence: tests, peers, notes; shown to users
     journal: Mapping[str, Any] = field(default_factory=dict)  # effects of this attempt, recorded for recovery
+    clock: Clock | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What was asked for beside service and ref. Stored as JSON with the run."""
+
+    checks: bool = False  # prepare, code_quality and unit_test only
+    staging: bool = False  # of another ref: as far as staging
+    rebuild: bool = False
+    local: bool = False  # the tree was streamed by the client
+    fork: bool = False
+    on_branch: bool = False  # the ref is the service's branch
+    from_stage: StageName | None = None  # of a rerun: what is not downstream of it is kept
+    environment: Environment | None = None  # of a rollback
+    image: int | None = None  # of a rollback or a promotion: the image's id
+    release: bool = False  # of a promotion during a hold
+    allow_rewritten: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequest:
+    """Recorded when it is asked for; `event` (cancel or supersede) is applied when the work has ended."""
+
+    event: RunEvent
+    why: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A run's gate before production, from the moment it waits. `by` is None until it is approved."""
+
+    why: str
+    expires_at: datetime
+    production: str | None  # the digest that production ran when the approval was asked for
+    rewritten: bool = False  # production's commit is not in this commit's history
+    by: str | None = None
+    allow_rewritten: bool = False
+    release: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +164,11 @@ class Run:
     started_at: datetime | None
     ended_at: datetime | None
     parameters: Mapping[str, Any]  # the service's resolved parameters (JSON) that this run began with
-    options: Mapping[str, Any]  # what was asked for: see RunOptions in agent.planning
+    options: RunOptions
     rerun_of: str | None
+    cancel: CancelRequest | None = None
+    approval: Approval | None = None
+    clock: Clock | None = None
     stages: tuple[Stage, ...] = ()
 
     def stage(self, name: StageName) -> Stage | None:
@@ -159,6 +214,7 @@ class Deployment:
     created_at: datetime
     ended_at: datetime | None
     journal: Mapping[str, Any] = field(default_factory=dict)  # the target's own steps
+    detail: Mapping[str, Any] = field(default_factory=dict)  # "address", "gap_s", "explanation"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,142 @@
+"""The connection: one, for reading and writing, and transactions that any store method joins.
+
+SQLite in WAL mode with synchronous=FULL; one connection because SQLite up to 3.51.2 can corrupt a
+WAL that is reset while another connection uses it (sqlite.org/wal.html#walresetbug).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import aiosqlite
+
+from seamless.crashpoints import crash_point
+from seamless.errors import ConfigError, SeamlessError
+
+MIGRATIONS: Final = tuple(
+    sorted(
+        (file.name, file.read_text(encoding="utf-8"))
+        for file in resources.files(f"{__package__}.migrations").iterdir()
+        if file.name.endswith(".sql")
+    )
+)
+
+
+class StoreError(SeamlessError):
+    """The database cannot be used: damaged, newer than this program, or not writable."""
+
+    exit_code = 2
+
+
+class Database:
+    """One aiosqlite connection. Use `transaction` for writes; `rows` and `row` wait for a running one."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+        self._lock = asyncio.Lock()
+        self._owner: asyncio.Task[Any] | None = None
+        self._points: list[str] = []
+        self._after_commit: list[Callable[[], None]] = []
+
+    @classmethod
+    async def open(cls, path: Path) -> Database:
+        """Opens or creates the database and migrates it. Raises StoreError, keeping the file as it is."""
+        try:
+            connection = await aiosqlite.connect(path, isolation_level=None)
+        except sqlite3.Error as error:
+            raise StoreError(f"the database {path} cannot be opened: {error}") from error
+        try:
+            connection.row_factory = sqlite3.Row
+            await _migrate(connection, path)
+        except sqlite3.DatabaseError as error:
+            await connection.close()
+            raise StoreError(
+                f"the database {path} cannot be used: {error}",
+                hint="nothing was changed; restore a backup, or move the file away to begin anew",
+            ) from error
+        except BaseException:
+            await connection.close()
+            raise
+        return cls(connection)
+
+    async def close(self) -> None:
+        async with self._lock:
+            await self._connection.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """All or nothing. Inside another transaction of the same task it joins that one."""
+        if self._owner is asyncio.current_task():
+            yield
+            return
+        async with self._lock:
+            self._owner = asyncio.current_task()
+            self._points, self._after_commit = [], []
+            try:
+                await self._connection.execute("BEGIN IMMEDIATE")
+                yield
+                for point in self._points:
+                    crash_point(f"{point}:before_commit")
+                await asyncio.shield(self._connection.commit())
+                for point in self._points:
+                    crash_point(f"{point}:after_commit")
+            except BaseException:
+                await asyncio.shield(self._connection.rollback())
+                raise
+            finally:
+                self._owner = None
+            callbacks = self._after_commit
+        for callback in callbacks:
+            callback()
+
+    def mark(self, point: str) -> None:
+        """Names a crash point before and after the commit of the running transaction."""
+        self._points.append(point)
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Runs `callback` when the running transaction has been committed."""
+        self._after_commit.append(callback)
+
+    async def write(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Executes one statement in the running transaction; returns the rows it changed."""
+        assert self._owner is asyncio.current_task(), "a write outside of a transaction"
+        async with self._connection.execute(sql, parameters) as cursor:
+            return cursor.rowcount
+
+    async def insert(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """As `write`; returns the new row's id."""
+        assert self._owner is asyncio.current_task(), "a write outside of a transaction"
+        async with self._connection.execute(sql, parameters) as cursor:
+            assert cursor.lastrowid is not None
+            return cursor.lastrowid
+
+    async def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        if self._owner is asyncio.current_task():
+            return list(await self._connection.execute_fetchall(sql, parameters))
+        async with self._lock:
+            return list(await self._connection.execute_fetchall(sql, parameters))
+
+    async def row(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Row | None:
+        return next(iter(await self.rows(sql, parameters)), None)
+
+
+async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:
+    """Brings the schema up to date, each migration in a transaction of its own."""
+    (row,) = await connection.execute_fetchall("PRAGMA user_version")
+    version = int(row[0])
+    if version > len(MIGRATIONS):
+        raise ConfigError(
+            f"the database {path} was written by a newer Seamless (schema {version}, this one knows {len(MIGRATIONS)})",
+            hint="install that version again; nothing was changed",
+        )
+    await connection.execute("PRAGMA journal_mode = WAL")
+    await connection.execute("PRAGMA synchronous = FULL")
+    await connection.execute("PRAGMA foreign_keys = ON")
+    for number, (_, script) in enumerate(MIGRATIONS[version:], start=version + 1):
+        await connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")

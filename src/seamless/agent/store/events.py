@@ -1,0 +1,96 @@
+"""The history: an event for each transition and each action, in commit order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from seamless.agent.store import rows
+from seamless.agent.store.database import Database
+from seamless.model import Event, utc_now
+
+
+class Watermark:
+    """The id of the newest committed event; clients wait for it to rise instead of asking again."""
+
+    def __init__(self) -> None:
+        self._value = 0
+        self._risen = asyncio.Event()
+
+    @property
+    def value(self) -> int:
+        return self._value
+
+    def rise(self, value: int) -> None:
+        self._value = max(self._value, value)
+        risen, self._risen = self._risen, asyncio.Event()
+        risen.set()
+
+    async def beyond(self, value: int) -> None:
+        """Returns once there is an event after `value`."""
+        while self._value <= value:
+            await self._risen.wait()
+
+
+class Events:
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self.newest = Watermark()
+
+    async def load(self) -> None:
+        row = await self._db.row("SELECT coalesce(max(id), 0) AS newest FROM events")
+        assert row is not None
+        self.newest.rise(row["newest"])
+
+    async def add(
+        self,
+        kind: str,
+        name: str,
+        *,
+        service: str | None = None,
+        run: str | None = None,
+        stage: str | None = None,
+        from_state: str | None = None,
+        to_state: str | None = None,
+        reason: str | None = None,
+        actor: str | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Adds an event to the running transaction. `kind` "action" is the audit log."""
+        async with self._db.transaction():
+            event = await self._db.insert(
+                "INSERT INTO events (at, kind, service, run, stage, name, from_state, to_state, reason, actor, data)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    rows.to_time(utc_now()),
+                    kind,
+                    service,
+                    run,
+                    stage,
+                    name,
+                    from_state,
+                    to_state,
+                    reason,
+                    actor,
+                    rows.to_json(data or {}),
+                ),
+            )
+            self._db.after_commit(lambda: self.newest.rise(event))
+
+    async def after(
+        self,
+        after: int,
+        *,
+        limit: int = 100,
+        kind: str | None = None,
+        service: str | None = None,
+        run: str | None = None,
+    ) -> list[Event]:
+        """Oldest first."""
+        found = await self._db.rows(
+            "SELECT * FROM events WHERE id > ?1 AND (?2 IS NULL OR kind = ?2)"
+            " AND (?3 IS NULL OR service = ?3) AND (?4 IS NULL OR run = ?4) ORDER BY id LIMIT ?5",
+            (after, kind, service, run, limit),
+        )
+        return [rows.event(row) for row in found]
