@@ -12,7 +12,7 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,9 @@ from typing import IO
 from seamless.errors import UnavailableError
 
 _CAPTURE_LIMIT = 64 * 1024 * 1024
+_CHUNK = 64 * 1024
 _KILL_GRACE_S = 5.0
+_UMASK = 0o022  # what a program makes does not depend on how the agent was started; its data folder keeps it private
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +68,35 @@ async def run(program: Program, *, output: Path, timeout_s: float | None = None)
     """
     with open(output, "ab", buffering=0) as spool:
         process = await _spawn(program, stdout=spool, stderr=spool)
-        await _finish(process, program.stdin, timeout_s)
-    assert process.returncode is not None
-    return process.returncode
+        async with _supervised(process, timeout_s=timeout_s):
+            await _feed(process, program.stdin)
+            return await process.wait()
 
 
-async def capture(program: Program, *, timeout_s: float | None = None, stderr: Path | None = None) -> Captured:
-    """As `run`, but returns what the program wrote (at most 64 MiB); with `stderr` that stream is appended there."""
+async def capture(
+    program: Program, *, timeout_s: float | None = None, silence_s: float | None = None, stderr: Path | None = None
+) -> Captured:
+    """As `run`, but returns what the program wrote (at most 64 MiB of each stream).
+
+    With `stderr`, that stream is appended to the file as well, as it comes. With `silence_s`, a
+    program that writes nothing to either stream for so long is killed too (ProgramTimeoutError).
+    """
     with contextlib.ExitStack() as stack:
-        err: int | IO[bytes] = asyncio.subprocess.PIPE
-        if stderr is not None:
-            err = stack.enter_context(open(stderr, "ab", buffering=0))
-        process = await _spawn(program, stdout=asyncio.subprocess.PIPE, stderr=err)
-        out, errors = await _finish(process, program.stdin, timeout_s)
-    assert process.returncode is not None
-    return Captured(process.returncode, out[:_CAPTURE_LIMIT], errors[:_CAPTURE_LIMIT])
+        copy = None if stderr is None else stack.enter_context(open(stderr, "ab", buffering=0))
+        process = await _spawn(program, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        async with _supervised(process, timeout_s=timeout_s), asyncio.timeout(silence_s) as silence:
+
+            def heard() -> None:
+                if silence_s is not None:
+                    silence.reschedule(asyncio.get_running_loop().time() + silence_s)
+
+            _, out, errors = await asyncio.gather(
+                _feed(process, program.stdin), _drain(process.stdout, heard), _drain(process.stderr, heard, copy)
+            )
+            exit_code = await process.wait()
+    return Captured(exit_code, out, errors)
 
 
 async def _spawn(program: Program, *, stdout: int | IO[bytes], stderr: int | IO[bytes]) -> asyncio.subprocess.Process:
@@ -98,33 +114,54 @@ async def _spawn(program: Program, *, stdout: int | IO[bytes], stderr: int | IO[
             env=dict(program.env),
             cwd=program.cwd,
             start_new_session=True,
+            umask=_UMASK,
         )
     except OSError as error:
         raise UnavailableError(f"{program.argv[0]} could not be started: {error}") from error
 
 
-async def _finish(
-    process: asyncio.subprocess.Process, stdin: bytes | None, timeout_s: float | None
-) -> tuple[bytes, bytes]:
+@contextlib.asynccontextmanager
+async def _supervised(process: asyncio.subprocess.Process, *, timeout_s: float | None) -> AsyncIterator[None]:
+    """Kills the program's group when the body does not end in time, or at all."""
     try:
         async with asyncio.timeout(timeout_s):
-            out, errors = await process.communicate(stdin)
+            yield
     except TimeoutError:
         await _kill(process)
         raise ProgramTimeoutError from None
-    except asyncio.CancelledError:
+    except BaseException:
         await asyncio.shield(_kill(process))
         raise
-    return out or b"", errors or b""
+
+
+async def _feed(process: asyncio.subprocess.Process, stdin: bytes | None) -> None:
+    if stdin is None:
+        return
+    assert process.stdin is not None
+    with contextlib.suppress(ConnectionError):  # a program may end without reading what it was given
+        process.stdin.write(stdin)
+        await process.stdin.drain()
+    process.stdin.close()
+
+
+async def _drain(stream: asyncio.StreamReader, heard: Callable[[], None], copy: IO[bytes] | None = None) -> bytes:
+    """Reads to the end whatever is kept of it, so that the program never waits for its reader."""
+    kept = bytearray()
+    while chunk := await stream.read(_CHUNK):
+        heard()
+        if copy is not None:
+            copy.write(chunk)
+        kept += chunk[: _CAPTURE_LIMIT - len(kept)]
+    return bytes(kept)
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, sign)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), _KILL_GRACE_S)
-            return
+        os.killpg(process.pid, signal.SIGKILL)  # also what outlived the program itself
+    await process.wait()
 
 
 @cache
