@@ -6,36 +6,37 @@ Only the standard library: the CLI's start-up goes through here, and the agent m
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from seamless.errors import ConfigError
+
 CONFIG_VARIABLE: Final = "SEAMLESS_CONFIG"
 SOCKET_VARIABLE: Final = "SEAMLESS_SOCKET"
-SYSTEM_CONFIG: Final = Path("/etc/seamless/config.toml")
-SYSTEM_SOCKET: Final = Path("/run/seamless/agent.sock")
+_SYSTEM_CONFIG: Final = Path("/etc/seamless/config.toml")
+_SYSTEM_DATA: Final = Path("/var/lib/seamless")
+_SYSTEM_RUNTIME: Final = Path("/run/seamless")
 
 
-def config_candidates(environ: Mapping[str, str] = os.environ) -> list[Path]:
-    """Where a configuration is looked for when neither `--config` nor $SEAMLESS_CONFIG names one, first found wins."""
-    return [
-        Path("seamless.toml").absolute(),
-        _base(environ, "XDG_CONFIG_HOME", ".config") / "config.toml",
-        SYSTEM_CONFIG,
-    ]
+def find_config(named: Path | None = None) -> Path:
+    """The configuration file, absolute: `named`, else $SEAMLESS_CONFIG, else the first of the usual places.
 
-
-def find_config(named: Path | None = None, environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The configuration file, absolute; None when there is none.
-
-    One that is named, by `--config` or else by $SEAMLESS_CONFIG, is returned whether it exists or not, so that
-    reading it fails with its name rather than silently falling back to another file.
+    One that is named is returned whether it exists or not, so that reading it fails with its name rather than
+    silently falling back to another file. Raises ConfigError with every place that was searched.
     """
-    if named is None and environ.get(CONFIG_VARIABLE):
-        named = Path(environ[CONFIG_VARIABLE])
+    if named is None and os.environ.get(CONFIG_VARIABLE):
+        named = Path(os.environ[CONFIG_VARIABLE])
     if named is not None:
         return named.expanduser().absolute()
-    return next((path for path in config_candidates(environ) if path.is_file()), None)
+    places = [Path("seamless.toml").absolute(), *_user_config(), _SYSTEM_CONFIG]
+    for place in places:
+        if os.path.lexists(place):
+            return place
+    searched = "".join(f"\n  {place}" for place in places)
+    raise ConfigError(
+        f"there is no configuration; searched:\n  --config and ${CONFIG_VARIABLE} (not given){searched}",
+        hint="Write one of them; config.example.toml shows every key",
+    )
 
 
 def resolve(written: str, config_file: Path) -> Path:
@@ -43,26 +44,37 @@ def resolve(written: str, config_file: Path) -> Path:
     return config_file.parent / Path(written).expanduser()
 
 
-def default_data_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """`agent.data_dir` when the configuration does not set it."""
-    return _base(environ, "XDG_DATA_HOME", ".local/share")
+def default_data_dir() -> Path:
+    """`agent.data_dir` when the configuration does not set it: $XDG_DATA_HOME/seamless."""
+    base = _user_base("XDG_DATA_HOME", ".local/share")
+    return base / "seamless" if base else _SYSTEM_DATA
 
 
-def default_socket(environ: Mapping[str, str] = os.environ) -> Path:
-    """`agent.socket` when the configuration does not set it; never in a directory that others can write to."""
-    if runtime := environ.get("XDG_RUNTIME_DIR"):
+def default_socket() -> Path:
+    """`agent.socket` when the configuration does not set it; never in a directory that others may write to."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isabs(runtime):
         return Path(runtime, "seamless", "agent.sock")
-    if os.geteuid() == 0:
-        return SYSTEM_SOCKET
-    return state_dir(environ) / "agent.sock"
+    return (_SYSTEM_RUNTIME if os.geteuid() == 0 else state_dir()) / "agent.sock"
 
 
-def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where a user's own programs leave what is neither configuration nor data, such as the report of a bug."""
-    return _base(environ, "XDG_STATE_HOME", ".local/state")
+def state_dir() -> Path:
+    """Where a user's own programs leave what is neither configuration nor data: $XDG_STATE_HOME/seamless."""
+    base = _user_base("XDG_STATE_HOME", ".local/state")
+    return base / "seamless" if base else _SYSTEM_DATA
 
 
-def _base(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
-    """The XDG base directories' rule: an absolute path in the variable, else the default below the home directory."""
-    named = environ.get(variable, "")
-    return (Path(named) if os.path.isabs(named) else Path.home() / below_home) / "seamless"
+def _user_config() -> list[Path]:
+    base = _user_base("XDG_CONFIG_HOME", ".config")
+    return [base / "seamless" / "config.toml"] if base else []
+
+
+def _user_base(variable: str, below_home: str) -> Path | None:
+    """A folder by the XDG rules (a relative value counts as none); None for a user without a home."""
+    named = os.environ.get(variable, "")
+    if os.path.isabs(named):
+        return Path(named)
+    try:
+        return Path.home() / below_home
+    except RuntimeError:
+        return None
