@@ -1,0 +1,52 @@
+"""The configuration: one TOML file, found, checked as a whole, and resolved for every service."""
+
+from __future__ import annotations
+
+from seamless.config.loading import Config, Source, config_from, load_config
+from seamless.config.models import (
+    Access,
+    Agent,
+    Build,
+    DeployParameters,
+    DockerEnvironment,
+    EnvironmentSettings,
+    Git,
+    IntegrationTest,
+    Limits,
+    Parameters,
+    Registry,
+    Secret,
+    SecretRef,
+    ServiceEnvironment,
+)
+from seamless.config.values import format_duration, format_size, parse_duration, parse_size
+from seamless.paths import CONFIG_VARIABLE, default_data_dir, default_socket, find_config
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "Access",
+    "Agent",
+    "Build",
+    "Config",
+    "DeployParameters",
+    "DockerEnvironment",
+    "EnvironmentSettings",
+    "Git",
+    "IntegrationTest",
+    "Limits",
+    "Parameters",
+    "Registry",
+    "Secret",
+    "SecretRef",
+    "ServiceEnvironment",
+    "Source",
+    "config_from",
+    "default_data_dir",
+    "default_socket",
+    "find_config",
+    "format_duration",
+    "format_size",
+    "load_config",
+    "parse_duration",
+    "parse_size",
+]

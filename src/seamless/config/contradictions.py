@@ -1,0 +1,70 @@
+"""Values that are right one by one and wrong together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from seamless.config.models import Document, Parameters
+from seamless.config.problems import Problem, nearest
+from seamless.config.schema import KeyPath
+from seamless.model import Environment
+
+
+def contradictions(document: Document) -> list[Problem]:
+    """What cannot work, with the path of the value to change."""
+    found: list[Problem] = []
+    for name, service in document.services.items():
+        found += [Problem(("services", name, *problem.path), problem.text) for problem in _of_service(service)]
+        found += _unknown_peers(document, name, service)
+        found += _reads_like_a_run(document, name)
+    return found + list(_shared_host_ports(document))
+
+
+def _of_service(service: Parameters) -> Iterator[Problem]:
+    yield from _plain_and_secret((), service.env.keys() & service.secrets.keys())
+    for environment, own in service.environments.items():
+        yield from _plain_and_secret(("environments", environment.value), own.env.keys() & own.secrets.keys())
+    for environment in Environment:
+        resolved = service.for_environment(environment)
+        if resolved.publish is not None and resolved.port is None:
+            yield Problem(_place_of_publish(service, environment), "needs port, the port that the container listens on")
+            return
+
+
+def _plain_and_secret(place: KeyPath, names: set[str]) -> Iterator[Problem]:
+    for name in sorted(names):
+        yield Problem((*place, "secrets", name), "is in env as well; keep one of the two")
+
+
+def _unknown_peers(document: Document, name: str, service: Parameters) -> Iterator[Problem]:
+    for alias, peer in service.integration_test.map.items() if service.integration_test else ():
+        if peer not in document.services:
+            near = nearest(peer, list(document.services))
+            yield Problem(("services", name, "integration_test", "map", alias), f"there is no service {peer}{near}")
+
+
+def _reads_like_a_run(document: Document, name: str) -> Iterator[Problem]:
+    match = re.fullmatch(r"(.+)-([0-9]+)", name)
+    if match and match[1] in document.services:
+        yield Problem(("services", name), f"reads like run {match[2]} of the service {match[1]}; give it another name")
+
+
+def _shared_host_ports(document: Document) -> Iterator[Problem]:
+    """Two containers of this host cannot publish one port."""
+    taken: dict[int, str] = {}
+    for name, service in document.services.items():
+        for environment in Environment if service.use_staging else (Environment.PRODUCTION,):
+            port = service.for_environment(environment).publish
+            if port is None or document.environments[environment].target != "docker":
+                continue
+            user = f"{name} in {environment}"
+            if port in taken:
+                place = ("services", name, *_place_of_publish(service, environment))
+                yield Problem(place, f"port {port} of this host is {taken[port]}'s already, and {user} wants it too")
+            taken.setdefault(port, user)
+
+
+def _place_of_publish(service: Parameters, environment: Environment) -> KeyPath:
+    own = service.environments.get(environment)
+    return ("environments", environment.value, "publish") if own and own.publish is not None else ("publish",)

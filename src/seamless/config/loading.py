@@ -1,0 +1,157 @@
+"""From a TOML file to a Config, or to one error that lists everything that is wrong with the file."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import ValidationError
+
+from seamless.config.contradictions import contradictions
+from seamless.config.models import Access, Agent, Document, EnvironmentSettings, Parameters, Registry
+from seamless.config.problems import Problem, dotted, from_validation, wrong_type
+from seamless.config.schema import KeyPath, is_written, leaves, overlay
+from seamless.config.values import FileContext
+from seamless.errors import ConfigError, NotFoundError
+from seamless.model import Environment
+
+Source = Literal["service", "pipeline", "default"]
+
+_FILE_MAX: Final = 2**20  # bytes
+_TOML_PLACE: Final = re.compile(r"(.*) \(at (line \d+, column \d+|end of document)\)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole, valid configuration. `pipeline` and `written` are its tables as they stand in the file."""
+
+    file: Path
+    agent: Agent
+    registries: Mapping[str, Registry]
+    environments: Mapping[Environment, EnvironmentSettings]  # both, always
+    services: Mapping[str, Parameters]  # resolved, by name
+    access: Access | None
+    pipeline: Mapping[str, Any]
+    written: Mapping[str, Mapping[str, Any]]  # by service
+
+    def parameter_sources(self, service: str) -> dict[str, Source]:
+        """Dotted parameter (`env.NODE_ENV`, `limits.cpus`) -> where its value comes from. Raises NotFoundError."""
+        if service not in self.services:
+            raise NotFoundError(f"there is no service {service}")
+        own = self.written[service]
+        return {
+            dotted(path): "service"
+            if is_written(own, path)
+            else "pipeline"
+            if is_written(self.pipeline, path)
+            else "default"
+            for path in leaves(self.services[service])
+        }
+
+
+def load_config(path: Path) -> Config:
+    """Reads and checks the whole file. Raises ConfigError, one problem a line, each with the file and the key."""
+    shown = _shown(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(_FILE_MAX + 1)
+    except OSError as error:
+        raise ConfigError(f"{shown}: cannot be read: {_reason(error)}") from error
+    if len(content) > _FILE_MAX:
+        raise ConfigError(f"{shown}: is larger than 1 MiB, which no configuration needs")
+    return config_from(_parsed(content, shown), path)
+
+
+def config_from(data: Mapping[str, Any], path: Path) -> Config:
+    """As `load_config`, for a file that was parsed already; `path` need not exist."""
+    pipeline, services = _table(data, "pipeline"), _table(data, "services")
+    layered = {
+        name: overlay(Parameters, pipeline, own) if isinstance(own, dict) else own for name, own in services.items()
+    }
+    document, problems = _validated(data, layered, FileContext(path.absolute().parent))
+    if document is not None:
+        problems = contradictions(document)
+    placed = [Problem(_origin(problem.path, services, pipeline), problem.text) for problem in problems]
+    placed += _pipeline_problems(data, FileContext(path.absolute().parent))
+    if placed or document is None:
+        lines = dict.fromkeys(f"{_shown(path)}: {problem}" for problem in placed)
+        raise ConfigError("\n".join(lines))
+    return Config(
+        file=path.absolute(),
+        agent=document.agent,
+        registries=document.registries,
+        environments=document.environments,
+        services=document.services,
+        access=document.access,
+        pipeline=pipeline,
+        written=services,
+    )
+
+
+def _parsed(content: bytes, shown: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{shown}: line {line}: is not UTF-8 text") from error
+    except RecursionError:
+        raise ConfigError(f"{shown}: is nested too deeply") from None
+    except ValueError as error:  # besides TOMLDecodeError: numbers too long for Python
+        match = _TOML_PLACE.fullmatch(str(error))
+        text, place = (match[1], match[2]) if match else (str(error), "not TOML")
+        raise ConfigError(f"{shown}: {place}: {text[:1].lower()}{text[1:]}") from error
+
+
+def _validated(data: Mapping[str, Any], services: Any, context: FileContext) -> tuple[Document | None, list[Problem]]:
+    merged = {key: value for key, value in data.items() if key != "pipeline"}
+    if isinstance(data.get("services", {}), dict):
+        merged["services"] = services
+    try:
+        return Document.model_validate(merged, context=context), []
+    except ValidationError as error:
+        return None, [from_validation(detail) for detail in error.errors(include_url=False)]
+
+
+def _pipeline_problems(data: Mapping[str, Any], context: FileContext) -> list[Problem]:
+    """Those of the defaults by themselves, which no service may use; what is required may be left to the services."""
+    pipeline = data.get("pipeline", {})
+    if not isinstance(pipeline, dict):
+        return [wrong_type(("pipeline",), pipeline)]
+    try:
+        Parameters.model_validate(pipeline, context=context)
+    except ValidationError as error:
+        details = [detail for detail in error.errors(include_url=False) if detail["type"] != "missing"]
+        return [_moved(from_validation({**detail, "loc": ("services", "", *detail["loc"])})) for detail in details]
+    return []
+
+
+def _moved(problem: Problem) -> Problem:
+    return Problem(("pipeline", *problem.path[2:]), problem.text)
+
+
+def _origin(path: KeyPath, services: Mapping[str, Any], pipeline: Mapping[str, Any]) -> KeyPath:
+    """Where the value at `path` of the layered document was written: below the service, or in [pipeline]."""
+    if path[:1] != ("services",) or len(path) < 3 or is_written(services, path[1:]):
+        return path
+    return ("pipeline", *path[2:]) if is_written(pipeline, path[2:]) else path
+
+
+def _table(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = data.get(key, {})
+    return value if isinstance(value, dict) else {}
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()
+
+
+def _shown(path: Path) -> str:
+    """As short as it is clear: relative when it is below the working directory."""
+    path = path.absolute()
+    folder = os.getcwd()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)

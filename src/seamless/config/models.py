@@ -1,0 +1,327 @@
+"""The tables of the configuration. Each field's description is its line in docs/configuration.md.
+
+Unknown keys and wrong types are refused, nothing is converted silently, nothing can be changed after
+loading. `model_dump(mode="json")` of a table is deterministic, and `model_validate` takes it back.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from annotated_types import Ge, Gt, Le
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from seamless.config import values as v
+from seamless.model import Environment, Trigger
+from seamless.paths import default_data_dir, default_socket
+
+E = TypeVar("E")
+S = TypeVar("S")
+
+_SOCKET_PATH_MAX: Final = 107  # bytes; the kernel's sun_path, less its NUL
+
+
+class Table(BaseModel):
+    """A TOML table whose keys are known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class SecretRef(Table):
+    """Where a secret is read from when it is needed. Never the secret itself."""
+
+    env: v.HostVariable | None = Field(default=None, description="a variable of the agent's environment")
+    file: v.HostPath | None = Field(
+        default=None, description="a file of the host; one newline at its end is not part of it"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_table(cls, value: Any) -> Any:
+        if not isinstance(value, dict | SecretRef):
+            raise ValueError('must be a reference to a secret, such as { env = "NAME" }, never the secret itself')
+        return value
+
+    @model_validator(mode="after")
+    def _names_one_source(self) -> SecretRef:
+        if sum(getattr(self, source) is not None for source in SecretRef.model_fields) != 1:
+            raise ValueError(f"must name exactly one of {', '.join(SecretRef.model_fields)}")
+        return self
+
+    @property
+    def reference(self) -> str:
+        """How it is written, for messages: `{ env = "NPM_TOKEN" }`."""
+        source = next(name for name in SecretRef.model_fields if getattr(self, name) is not None)
+        return f'{{ {source} = "{getattr(self, source)}" }}'
+
+
+class Secret(SecretRef):
+    """A secret of a service."""
+
+    expose: list[Literal["pr"]] = Field(
+        default=[],
+        description="`pr`: pull requests from the same repository, and manual runs of other refs, get it too",
+    )
+
+
+class Limits(Table):
+    """What one container may use."""
+
+    cpus: Annotated[float, v.Words("number"), Gt(0), Le(1024)] = Field(default=2.0, description="processors")
+    memory: v.MemorySize = Field(default=2 * 2**30, description="memory, swap not added")
+    pids: Annotated[int, Ge(16), Le(2**22)] = Field(default=2048, description="processes and threads")
+
+
+class LimitOverrides(Table):
+    """Limits of an environment; what is not set here is the service's."""
+
+    cpus: Annotated[float, v.Words("number"), Gt(0), Le(1024)] | None = Field(default=None, description="processors")
+    memory: v.MemorySize | None = Field(default=None, description="memory, swap not added")
+    pids: Annotated[int, Ge(16), Le(2**22)] | None = Field(default=None, description="processes and threads")
+
+
+class Build(Table):
+    """How the image is built, by BuildKit, from the pristine commit. Paths count from the service's `path`."""
+
+    dockerfile: v.CheckoutFile = Field(default="Dockerfile", description="the Dockerfile")
+    context: v.CheckoutFolder = Field(default=".", description="the folder that the build sees")
+    args: v.Sorted[v.EnvName, v.BuildArgument] = Field(
+        default={}, description="build arguments; they stay in the image"
+    )
+    target: v.MaybeWord = Field(default="", description="the stage of the Dockerfile to build; empty: the last")
+    platform: v.Platform = Field(default="", description='such as `"linux/amd64"`; empty: the engine\'s own')
+    secrets: v.Sorted[v.Word, Secret] = Field(
+        default={},
+        description="build secrets by id, for `RUN --mount=type=secret,id=…`; they leave no trace in the image",
+    )
+
+
+class IntegrationTest(Table):
+    """A Docker Compose project in which the candidate is tested with the other services as deployed."""
+
+    compose_file: v.CheckoutFile = Field(description="the Compose file; empty: no integration test for this service")
+    test_service: v.Word = Field(description="the Compose service whose exit code decides")
+    repo: v.Maybe[v.RepositoryUrl] = Field(
+        default=None, description="the repository that holds the file; default: `repo`"
+    )
+    path: v.CheckoutRoot = Field(default="", description="the folder there that `compose_file` counts from")
+    branch: v.Branch = Field(default="main", description="the branch of that other repository")
+    map: v.Sorted[v.Word, v.ServiceName] = Field(
+        default={}, description="Compose services that are Seamless services under another name"
+    )
+
+
+class Git(Table):
+    """How to get at a private repository."""
+
+    token: SecretRef | None = Field(default=None, description="password for https remotes")
+    username: v.Line = Field(default="git", description="user name that goes with `token`")
+    key: v.Maybe[v.HostPath] = Field(default=None, description="private key for ssh remotes")
+    known_hosts: v.Maybe[v.HostPath] = Field(default=None, description="host keys to trust for ssh remotes")
+
+
+class ServiceEnvironment(Table):
+    """What differs in one environment. It lies over the service's own values, key by key."""
+
+    env: v.Sorted[v.EnvName, v.Text] = Field(default={}, description="variables of the deployed container")
+    secrets: v.Sorted[v.EnvName, Secret] = Field(default={}, description="secret variables of the deployed container")
+    port: v.Port | None = Field(default=None, description="the port that the container listens on")
+    publish: v.Port | None = Field(default=None, description="the port of the host that leads to it")
+    health: v.HealthPath | None = Field(default=None, description="answers 2xx or 3xx when the service is well")
+    limits: LimitOverrides = Field(default=LimitOverrides(), description="limits of the deployed container")
+
+
+class DeployParameters(Table):
+    """A service's parameters in one environment, with nothing left to inherit."""
+
+    env: dict[str, str]
+    secrets: dict[str, Secret]
+    port: int | None
+    publish: int | None
+    health: str
+    limits: Limits
+
+
+class Parameters(Table):
+    """Everything that the pipeline needs to know about one service, defaults filled in.
+
+    A run keeps its JSON, so that it ends on the parameters that it began with.
+    """
+
+    repo: v.RepositoryUrl = Field(description="where the code is; a relative path counts from this file's folder")
+    path: v.CheckoutRoot = Field(default="", description="the service's folder in the repository")
+    branch: v.Branch = Field(default="main", description="the branch that leads to production")
+    triggers: list[v.PushTrigger] = Field(
+        default=[Trigger.MAIN, Trigger.PR_OPEN, Trigger.PR_SYNC],
+        description="what starts a run by itself",
+    )
+    poll_interval: v.Duration = Field(default=60.0, description="how often the repository is asked for new commits")
+
+    image: v.Maybe[v.ImageName] = Field(default=None, description="the image in which the commands run")
+    install: v.Maybe[v.Script] = Field(default=None, description="prepares the workspace (`prepare`)")
+    code_quality: v.Maybe[v.Script] = Field(default=None, description="checks the code; not set: the stage is skipped")
+    unit_test: v.Maybe[v.Script] = Field(default=None, description="tests the code; not set: the stage is skipped")
+    junit: list[v.CheckoutPattern] = Field(default=[], description="JUnit XML files that `unit_test` writes")
+    env: v.Sorted[v.EnvName, v.Text] = Field(
+        default={}, description="variables of the stages and of the deployed container"
+    )
+    secrets: v.Sorted[v.EnvName, Secret] = Field(default={}, description="secret variables, by reference")
+    user: v.Maybe[v.ContainerUser] = Field(default=None, description="who runs the commands; default: the image's user")
+    caches: v.Distinct[v.ContainerPath] = Field(default=[], description="folders kept between runs")
+    files: v.Sorted[v.ContainerPath, v.HostPath] = Field(
+        default={}, description="files of the host that stages may read, such as a `settings.xml`"
+    )
+    limits: Limits = Field(default=Limits(), description="what one container may use")
+
+    build: Build = Field(default=Build(), description="how the image is built")
+    registry: v.Maybe[v.RegistryPrefix] = Field(
+        default=None, description="images are pushed to `<registry>/<service>`; not set: they stay in the engine"
+    )
+    integration_test: IntegrationTest | None = Field(default=None, description="not set: the stage is skipped")
+    pull_request_stages: list[Literal["build", "integration_test"]] = Field(
+        default=[], description="stages that pull requests run beyond the checks; never for forks"
+    )
+
+    use_staging: bool = Field(default=True, description="deploy to staging first")
+    auto_deploy: bool = Field(default=False, description="deploy to production without an approval")
+    port: v.Port | None = Field(default=None, description="the port that the container listens on")
+    publish: v.Port | None = Field(default=None, description="the port of the host that leads to it")
+    health: v.HealthPath = Field(default="", description="answers 2xx or 3xx when the service is well; empty: it runs")
+    environments: v.Sorted[v.EnvironmentName, ServiceEnvironment] = Field(
+        default={}, description="what differs in `staging` or `production`"
+    )
+
+    stage_timeout: v.Duration = Field(default=1800.0, description="for one attempt of a stage")
+    run_timeout: v.Duration = Field(default=7200.0, description="for a run, waiting for approval not counted")
+    deploy_timeout: v.Duration = Field(
+        default=600.0, description="for a deployment to become stable, its rollback not counted"
+    )
+    approval_timeout: v.Duration = Field(default=864000.0, description="for an approval; then the run is cancelled")
+    max_attempts: Annotated[int, Ge(1), Le(10)] = Field(default=1, description="attempts of a stage that fails")
+    max_interruptions: Annotated[int, Ge(1), Le(100)] = Field(
+        default=3, description="interruptions of a stage before it is given up"
+    )
+    keep_images: Annotated[int, Ge(1), Le(10000)] = Field(
+        default=10, description="images never collected, newest first"
+    )
+    keep_failed: v.DurationOrZero = Field(default=86400.0, description="how long a failed stage's workspace is kept")
+    git: Git = Field(default=Git(), description="access to a private repository")
+
+    @field_validator("integration_test", mode="before")
+    @classmethod
+    def _empty_compose_file_is_none(cls, value: Any) -> Any:
+        return None if isinstance(value, dict) and value.get("compose_file") == "" else value
+
+    @field_validator("pull_request_stages")
+    @classmethod
+    def _integration_needs_build(cls, stages: list[str]) -> list[str]:
+        if "integration_test" in stages and "build" not in stages:
+            raise ValueError("integration_test needs build as well")
+        return stages
+
+    def for_environment(self, environment: Environment) -> DeployParameters:
+        """The service's values with those of `environments.<environment>` laid over them."""
+        over = self.environments.get(environment, ServiceEnvironment())
+        env, secrets = lay_over(self.env, self.secrets, over.env, over.secrets)
+        return DeployParameters(
+            env=env,
+            secrets=secrets,
+            port=self.port if over.port is None else over.port,
+            publish=self.publish if over.publish is None else over.publish,
+            health=self.health if over.health is None else over.health,
+            limits=self.limits.model_copy(update=over.limits.model_dump(exclude_none=True)),
+        )
+
+
+def lay_over(
+    env: dict[str, E], secrets: dict[str, S], over_env: dict[str, E], over_secrets: dict[str, S]
+) -> tuple[dict[str, E], dict[str, S]]:
+    """Variables of two layers. A name is plain or secret as the upper layer has it."""
+    return (
+        {name: value for name, value in env.items() if name not in over_secrets} | over_env,
+        {name: value for name, value in secrets.items() if name not in over_env} | over_secrets,
+    )
+
+
+class Registry(Table):
+    """How to log in to an image registry."""
+
+    username: v.Line = Field(description="user name")
+    password: SecretRef = Field(description="password or token")
+
+
+TargetName = Literal["docker"]
+
+
+class DockerEnvironment(Table):
+    """An environment on this host's Docker Engine."""
+
+    target: TargetName = Field(default="docker", description="where services are deployed")
+
+
+# With a second target: a union of their tables, told apart by `target`.
+EnvironmentSettings = DockerEnvironment
+
+
+class Access(Table):
+    """Who may do what, by user name of this host. Each list may do what the ones before it may."""
+
+    operators: list[v.Line] = Field(default=[], description="run, cancel, rerun, roll back staging")
+    approvers: list[v.Line] = Field(
+        default=[], description="also approve, reject, release, promote, roll back production"
+    )
+    admins: list[v.Line] = Field(default=[], description="also configuration, environments, webhooks, gc, shell")
+
+
+class Agent(Table):
+    """The daemon on the build host."""
+
+    data_dir: v.HostPath = Field(
+        default_factory=default_data_dir, description="database, logs, mirrors and caches", validate_default=True
+    )
+    socket: v.HostPath = Field(
+        default_factory=default_socket, description="Unix socket of the API", validate_default=True
+    )
+    max_parallel_runs: Annotated[int, Ge(1), Le(1000)] = Field(
+        default=4, description="runs that execute a stage at a time"
+    )
+    ca_bundle: v.Maybe[v.HostPath] = Field(
+        default=None, description="certificates that stages trust (mounted, and named by the usual variables)"
+    )
+    helper_image: v.MaybeImageName = Field(
+        default="", description="image of the small helper containers; empty: made here"
+    )
+    log_cap: v.LogSize = Field(default=2**30, description="the most that is kept of a stage's log")
+    poll: bool = Field(default=True, description="ask repositories for new commits")
+
+    @field_validator("data_dir")
+    @classmethod
+    def _can_be_mounted(cls, path: v.HostPath) -> v.HostPath:
+        if any(character in str(path) for character in ",:\\"):
+            raise ValueError("must hold no comma, colon or backslash: overlay mounts cannot name such a path")
+        return path
+
+    @field_validator("socket")
+    @classmethod
+    def _fits_the_kernel(cls, path: v.HostPath) -> v.HostPath:
+        if len(bytes(path)) > _SOCKET_PATH_MAX:
+            raise ValueError(f"must be at most {_SOCKET_PATH_MAX} bytes long to be a socket's path")
+        return path
+
+
+def _both_environments(
+    given: dict[Environment, EnvironmentSettings],
+) -> dict[Environment, EnvironmentSettings]:
+    return {environment: given.get(environment, DockerEnvironment()) for environment in Environment}
+
+
+class Document(Table):
+    """The whole file, after `[pipeline]` was laid under every service."""
+
+    agent: Agent = Field(default_factory=Agent, description="the daemon on the build host")
+    registries: v.Sorted[v.RegistryHost, Registry] = Field(default={}, description="log-ins by host")
+    environments: Annotated[dict[v.EnvironmentName, EnvironmentSettings], AfterValidator(_both_environments)] = Field(
+        default={}, description="where `staging` and `production` are; not set: this host", validate_default=True
+    )
+    services: v.Sorted[v.ServiceName, Parameters] = Field(default={}, description="the services by name")
+    access: Access | None = Field(default=None, description="not set: whoever may open the socket may do all")
