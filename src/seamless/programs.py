@@ -50,7 +50,7 @@ class Captured:
 
 
 class ProgramTimeoutError(Exception):
-    """The program did not end in time and was killed with its process group."""
+    """The program did not end in time and was killed with its process group; the message says what was too long."""
 
 
 def base_environment() -> dict[str, str]:
@@ -86,12 +86,7 @@ async def capture(
         process = await _spawn(program, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
         assert process.stdout is not None
         assert process.stderr is not None
-        async with _supervised(process, timeout_s=timeout_s), asyncio.timeout(silence_s) as silence:
-
-            def heard() -> None:
-                if silence_s is not None:
-                    silence.reschedule(asyncio.get_running_loop().time() + silence_s)
-
+        async with _supervised(process, timeout_s=timeout_s), _silence(silence_s) as heard:
             _, out, errors = await asyncio.gather(
                 _feed(process, program.stdin), _drain(process.stdout, heard), _drain(process.stderr, heard, copy)
             )
@@ -128,10 +123,21 @@ async def _supervised(process: asyncio.subprocess.Process, *, timeout_s: float |
             yield
     except TimeoutError:
         await _kill(process)
-        raise ProgramTimeoutError from None
+        raise ProgramTimeoutError(f"was not done after {timeout_s:g} s") from None
     except BaseException:
         await asyncio.shield(_kill(process))
         raise
+
+
+@contextlib.asynccontextmanager
+async def _silence(limit_s: float | None) -> AsyncIterator[Callable[[], None]]:
+    """Ends the body when the function that it gets was not called for so long."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(limit_s) as limit:
+            yield lambda: limit.reschedule(None if limit_s is None else loop.time() + limit_s)
+    except TimeoutError:
+        raise ProgramTimeoutError(f"wrote nothing for {limit_s:g} s") from None
 
 
 async def _feed(process: asyncio.subprocess.Process, stdin: bytes | None) -> None:
