@@ -56,7 +56,7 @@ class SecretRef(Table):
 
 
 class Secret(SecretRef):
-    """A secret of a service."""
+    """Where a secret is read from when it is needed, and who gets it. One of `env` and `file` is set."""
 
     expose: list[Literal["pr"]] = Field(
         default=[],
@@ -104,7 +104,11 @@ class IntegrationTest(Table):
     repo: v.Maybe[v.RepositoryUrl] = Field(
         default=None, description="the repository that holds the file; default: `repo`"
     )
-    path: v.CheckoutRoot = Field(default="", description="the folder there that `compose_file` counts from")
+    path: v.CheckoutRoot = Field(
+        default="",
+        description="the folder of that other repository that `compose_file` counts from; without `repo` it counts from "
+        "the service's `path`",
+    )
     branch: v.Branch = Field(default="main", description="the branch of that other repository")
     map: v.Sorted[v.Word, v.ServiceName] = Field(
         default={}, description="Compose services that are Seamless services under another name"
@@ -126,7 +130,9 @@ class ServiceEnvironment(Table):
     env: v.Sorted[v.EnvName, v.Text] = Field(default={}, description="variables of the deployed container")
     secrets: v.Sorted[v.EnvName, Secret] = Field(default={}, description="secret variables of the deployed container")
     port: v.Port | None = Field(default=None, description="the port that the container listens on")
-    publish: v.Port | None = Field(default=None, description="the port of the host that leads to it")
+    publish: v.Port | None = Field(
+        default=None, description="the port of the host that leads to it; each container needs one of its own"
+    )
     health: v.HealthPath | None = Field(default=None, description="answers 2xx or 3xx when the service is well")
     limits: LimitOverrides = Field(default=LimitOverrides(), description="limits of the deployed container")
 
@@ -143,9 +149,9 @@ class DeployParameters(Table):
 
 
 class Parameters(Table):
-    """Everything that the pipeline needs to know about one service, defaults filled in.
+    """Everything that the pipeline needs to know about one service.
 
-    A run keeps its JSON, so that it ends on the parameters that it began with.
+    Defaults are filled in. A run keeps its JSON, so that it ends on the parameters that it began with.
     """
 
     repo: v.RepositoryUrl = Field(description="where the code is; a relative path counts from this file's folder")
@@ -163,7 +169,7 @@ class Parameters(Table):
     unit_test: v.Maybe[v.Script] = Field(default=None, description="tests the code; not set: the stage is skipped")
     junit: list[v.CheckoutPattern] = Field(default=[], description="JUnit XML files that `unit_test` writes")
     env: v.Sorted[v.EnvName, v.Text] = Field(
-        default={}, description="variables of the stages and of the deployed container"
+        default={}, description="variables of stages and deployed containers; names with `SEAMLESS_` are taken"
     )
     secrets: v.Sorted[v.EnvName, Secret] = Field(default={}, description="secret variables, by reference")
     user: v.Maybe[v.ContainerUser] = Field(default=None, description="who runs the commands; default: the image's user")
@@ -177,7 +183,9 @@ class Parameters(Table):
     registry: v.Maybe[v.RegistryPrefix] = Field(
         default=None, description="images are pushed to `<registry>/<service>`; not set: they stay in the engine"
     )
-    integration_test: IntegrationTest | None = Field(default=None, description="not set: the stage is skipped")
+    integration_test: IntegrationTest | None = Field(
+        default=None, description="how the services are tested together; not set: the stage is skipped"
+    )
     pull_request_stages: list[Literal["build", "integration_test"]] = Field(
         default=[], description="stages that pull requests run beyond the checks; never for forks"
     )
@@ -185,7 +193,9 @@ class Parameters(Table):
     use_staging: bool = Field(default=True, description="deploy to staging first")
     auto_deploy: bool = Field(default=False, description="deploy to production without an approval")
     port: v.Port | None = Field(default=None, description="the port that the container listens on")
-    publish: v.Port | None = Field(default=None, description="the port of the host that leads to it")
+    publish: v.Port | None = Field(
+        default=None, description="the port of the host that leads to it; each container needs one of its own"
+    )
     health: v.HealthPath = Field(default="", description="answers 2xx or 3xx when the service is well; empty: it runs")
     environments: v.Sorted[v.EnvironmentName, ServiceEnvironment] = Field(
         default={}, description="what differs in `staging` or `production`"
@@ -277,10 +287,14 @@ class Agent(Table):
     """The daemon on the build host."""
 
     data_dir: v.HostPath = Field(
-        default_factory=default_data_dir, description="database, logs, mirrors and caches", validate_default=True
+        default_factory=default_data_dir,
+        description="database, logs, mirrors and caches; default: `~/.local/share/seamless`",
+        validate_default=True,
     )
     socket: v.HostPath = Field(
-        default_factory=default_socket, description="Unix socket of the API", validate_default=True
+        default_factory=default_socket,
+        description="Unix socket of the API; default: `$XDG_RUNTIME_DIR/seamless/agent.sock`",
+        validate_default=True,
     )
     max_parallel_runs: Annotated[int, Ge(1), Le(1000)] = Field(
         default=4, description="runs that execute a stage at a time"

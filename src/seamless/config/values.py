@@ -283,7 +283,7 @@ PushTrigger = Literal[Trigger.MAIN, Trigger.PR_OPEN, Trigger.PR_SYNC]
 
 HostVariable = Annotated[
     str,
-    Words("NAME"),
+    Words("variable"),
     _matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of a variable: letters, digits and underscores"),
 ]
 EnvName = Annotated[HostVariable, AfterValidator(_not_reserved)]
