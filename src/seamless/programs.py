@@ -31,7 +31,7 @@ class Program:
     """`argv[0]` is looked up on the agent's PATH. `env` is the whole environment; see `base_environment`."""
 
     argv: Sequence[str]
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)  # it may hold secrets
     cwd: Path | None = None
     stdin: bytes | None = None
 

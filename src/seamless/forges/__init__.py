@@ -1,46 +1,64 @@
 """Where code comes from: the interface of a forge.
 
 A forge is made for the installation; each call names a repository. All git work goes through a bare
-mirror that is kept per repository URL; calls for one repository are serialised inside, calls for
-different ones run side by side. Everything is idempotent; cancelling a call kills git and leaves a
-mirror that the next call can use.
+mirror that is kept per repository URL. What changes a mirror is serialised inside, so is what
+changes one tree; everything else runs side by side. Everything is idempotent. Cancelling a call, or
+killing the agent in the middle of it, leaves a mirror and a tree that the next call mends.
+
+Commits are full, lower-case SHAs throughout (`resolve` makes them from what people write).
+File names and authors that are not UTF-8 come as text with escapes like `\\xe9`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from seamless.errors import StageError, UnavailableError, UsageError
+from seamless.errors import InterruptedStageError, StageError, UnavailableError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """How to get at a private repository. Resolved late; never logged, never in argv.
+    """How to get at a private repository. Resolved late; never logged, never in argv, never on disk.
 
-    `token` goes to https remotes only (with `username`), `key_file` (and `known_hosts`) to ssh.
+    `token` goes to the repository's own scheme, host and port (https or http), with `username`, and
+    nowhere that these redirect to. `key_file` goes to ssh; with `known_hosts`, only the host keys in
+    that file are accepted; without it a host is believed the first time and held to its key then.
     """
 
     username: str = "git"
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     key_file: Path | None = None
     known_hosts: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A git remote: https, ssh, git, file URL, scp-like address, or a local path."""
+    """A git remote: https, http, ssh, git or file URL, scp-like address (`git@host:path`), or an absolute path.
 
-    url: str
+    User and password in an http URL are taken out of it and used like `credentials`.
+    """
+
+    url: str = field(repr=False)
     credentials: Credentials = Credentials()
+
+    @property
+    def shown(self) -> str:
+        """The URL as it may be logged: without user and password."""
+        return re.sub(r"(?<=://).*@", "", self.url, flags=re.DOTALL)
+
+    def __str__(self) -> str:
+        return self.shown
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A ref as it is on the remote now. `ref` is full ("refs/heads/main"), or the commit itself for a bare SHA."""
+    """A ref as it is on the remote now. `ref` is full ("refs/heads/main"), or the commit itself for a SHA."""
 
     ref: str
     commit: str
@@ -55,15 +73,36 @@ class CommitInfo:
 
 
 class RefNotFoundError(UsageError):
-    """The remote has no such branch, tag, ref or commit, or a short SHA is ambiguous; the message says which."""
+    """The remote has no such branch, tag, ref or commit, or a short SHA is ambiguous; the message says which.
+
+    `candidates` are what may have been meant: refs, or the full SHAs that a short one stands for.
+    """
+
+    def __init__(self, message: str, *, candidates: Sequence[str] = (), hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.candidates = tuple(candidates)
+
+
+class RemoteProblem(StrEnum):
+    """Why a remote could not be used. The first two pass by themselves, the next two need a person."""
+
+    UNREACHABLE = "unreachable"
+    STALLED = "stalled"
+    REFUSED = "refused"  # the credentials, or this side's trust in the host's key or certificate
+    NOT_FOUND = "not_found"
+    OTHER = "other"
 
 
 class RemoteUnavailableError(UnavailableError):
-    """The remote cannot be reached, stalls, or refuses the credentials."""
+    """The remote cannot be reached, stalls, or refuses the credentials: `problem` says which."""
+
+    def __init__(self, message: str, problem: RemoteProblem, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.problem = problem
 
 
 class CommitGoneError(StageError):
-    """The commit is no longer to be had from the remote."""
+    """The commit is no longer to be had from the remote, or was never fetched."""
 
 
 class MergeConflictError(StageError):
@@ -74,31 +113,51 @@ class MergeConflictError(StageError):
         self.files = tuple(files)
 
 
+class MirrorDamagedError(InterruptedStageError):
+    """The mirror's objects are damaged (a disk or power failure); the next `fetch` makes it anew."""
+
+
 class Forge(Protocol):
+    """Every method raises UsageError for a URL, ref, pattern or SHA that git must not see."""
+
     async def heads(self, repository: Repository, patterns: Sequence[str]) -> Mapping[str, str]:
-        """Full ref name -> SHA of the remote's refs that match (`git ls-remote` patterns)."""
+        """Full ref name -> commit of the remote's refs that match a pattern, as `git ls-remote` matches:
+        "refs/heads/main" exactly or as the end of a longer name, with `*`. Annotated tags are peeled.
+        Raises RemoteUnavailableError."""
 
     async def resolve(self, repository: Repository, ref: str) -> Resolved:
-        """A branch, tag, full ref, or (short) SHA, as the remote has it now. Raises RefNotFoundError."""
+        """A branch, tag, full ref, HEAD, or (short) SHA, as the remote has it now. A branch goes before a
+        tag of the same name, both before a SHA; annotated tags are peeled; HEAD becomes the branch.
+        Raises RefNotFoundError, RemoteUnavailableError."""
 
     async def fetch(self, repository: Repository, commit: str, ref: str, spool: Path | None = None) -> None:
-        """Makes `commit` present in the mirror (no network when it is). git's progress goes to `spool`.
+        """Makes `commit` and its history present in the mirror (no network when it is). `ref` is where
+        to look for it on servers that do not serve a bare SHA. git's progress goes to `spool`.
         Raises CommitGoneError, RemoteUnavailableError."""
 
     async def merge(self, repository: Repository, head: str, base: str) -> str:
-        """The commit that merging `head` onto `base` gives (made in the mirror, deterministic for the
-        same two). Raises MergeConflictError."""
+        """The commit that merging `head` onto `base` gives, both in the mirror: `head` itself when it
+        contains `base`, `base` when that contains `head`, else a commit that is the same for the same
+        two. Raises MergeConflictError, StageError (unrelated histories), CommitGoneError."""
 
     async def checkout(self, repository: Repository, commit: str, files: Path, index: Path) -> int:
-        """Makes `files` exactly the commit's tree, fast when `index` describes what is there already;
-        returns the number of files changed. Whatever was half done before is mended."""
+        """Makes the folder `files` exactly the commit's tree, fast when `index` (a file that only this
+        method uses, with others beside it that begin with its name) describes what is there already;
+        returns the number of files changed. Whatever was half done before is mended. Submodules become
+        empty folders, LFS pointers stay pointers. The folder must not be in use.
+        Raises CommitGoneError, MirrorDamagedError, StageError (a tree that git refuses)."""
 
-    async def info(self, repository: Repository, commit: str) -> CommitInfo: ...
+    async def info(self, repository: Repository, commit: str) -> CommitInfo:
+        """Raises CommitGoneError."""
 
     async def log(self, repository: Repository, base: str | None, head: str, limit: int = 50) -> list[CommitInfo]:
-        """Commits reachable from head and not from base, newest first."""
+        """Commits reachable from head and not from base, newest first. Raises CommitGoneError."""
 
     async def is_ancestor(self, repository: Repository, ancestor: str, descendant: str) -> bool:
-        """False when either is unknown to the mirror."""
+        """False when either is unknown to the mirror; a commit is its own ancestor."""
 
-    async def changed_files(self, repository: Repository, base: str, head: str) -> list[str]: ...
+    async def changed_files(self, repository: Repository, base: str, head: str) -> list[str]:
+        """Paths that differ between the two trees, both names of what was moved. Raises CommitGoneError."""
+
+    async def maintain(self, repository: Repository) -> None:
+        """Packs the mirror when it is due (for idle times; holds up the mirror's fetches meanwhile)."""
