@@ -106,8 +106,8 @@ class IntegrationTest(Table):
     )
     path: v.CheckoutRoot = Field(
         default="",
-        description="the folder of that other repository that `compose_file` counts from; without `repo` it counts from "
-        "the service's `path`",
+        description="the folder of that other repository that `compose_file` counts from; without `repo` it counts "
+        "from the service's `path`",
     )
     branch: v.Branch = Field(default="main", description="the branch of that other repository")
     map: v.Sorted[v.Word, v.ServiceName] = Field(

@@ -13,7 +13,7 @@ from typing import Any, Final, get_args
 from pydantic_core import ErrorDetails
 
 from seamless.config.models import Document, Table
-from seamless.config.schema import KeyPath, annotation_at, core, table_of
+from seamless.config.schema import KeyPath, annotation_at, core, item_of, table_of
 from seamless.config.values import quoted
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -24,9 +24,7 @@ _WANTED: Final = {
     "enum": "text in quotes",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
-    "int_parsing_size": "a smaller number",
     "float_type": "a number",
-    "finite_number": "a finite number",
     "bool_type": "true or false",
     "list_type": "a list in brackets",
     "dict_type": "a table",
@@ -64,9 +62,9 @@ def dotted(path: KeyPath) -> str:
 
 def from_validation(error: ErrorDetails) -> Problem:
     """One of pydantic's errors about a Document in our words. The value is told only where it cannot be a secret."""
-    is_key = error["loc"][-1:] == ("[key]",)
-    path = error["loc"][:-1] if is_key else error["loc"]
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
+    is_key = _is_about_key(error)
+    path = error["loc"][:-1] if is_key else error["loc"]
     if kind == "extra_forbidden":
         return Problem(path, f"no such parameter{_suggestion(path)}")
     if kind == "missing":
@@ -80,6 +78,8 @@ def from_validation(error: ErrorDetails) -> Problem:
     if kind in _BOUNDS:
         words, bound = _BOUNDS[kind]
         return Problem(path, f"must be {words} {context[bound]:.10g}")
+    if kind == "finite_number":
+        return Problem(path, "must be a finite number")
     if kind in _WANTED:
         return Problem(path, f"must be {_WANTED[kind]}, not {type_in_words(value)}")
     return Problem(path, error["msg"][:1].lower() + error["msg"][1:])
@@ -112,6 +112,15 @@ def nearest(word: str, known: list[str]) -> str:
 
 def _nearest(word: str, known: list[str]) -> str:
     return nearest(word, known) or f"; there are {', '.join(known)}"
+
+
+def _is_about_key(error: ErrorDetails) -> bool:
+    """Whether it is the key of a dict that is wrong, which pydantic marks so, and not a value whose key is `[key]`."""
+    return (
+        error["loc"][-1:] == ("[key]",)
+        and error["type"] != "extra_forbidden"
+        and item_of(annotation_at(Document, error["loc"][:-2])) is not None
+    )
 
 
 def _suggestion(path: KeyPath) -> str:

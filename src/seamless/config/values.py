@@ -70,7 +70,7 @@ def format_duration(seconds: float) -> str:
     for unit, length_s in _DURATION_UNITS_S.items():
         if seconds >= length_s and seconds % length_s == 0:
             return f"{seconds / length_s:.0f}{unit}"
-    return f"{seconds:g}s"
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
 
 
 def parse_size(text: str) -> int:
