@@ -10,8 +10,11 @@ that an agent that was killed between any two calls can repeat them:
 - `wait` returns at once for a container that has ended.
 - `stop` and `remove` of a container that is gone do nothing.
 
+A container or volume of the same name that belongs to another installation is never touched.
+
 Cancelling a task that awaits one of these leaves the container as it is; the caller decides with
-`stop`. All methods may be called concurrently for different names.
+`stop` or `remove`, which come after what was cancelled in the middle. All methods may be called
+concurrently; those for one name are carried out one after another, but for `wait`.
 
 Output: a container with a `spool` writes both of its streams to that file (opened for append and
 bind-mounted), never to a log driver. See docs/decisions.
@@ -24,6 +27,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
+
+from seamless.errors import InterruptedStageError, StageError
 
 LABEL_INSTALLATION: Final = "io.seamless.installation"
 LABEL_RUN: Final = "io.seamless.run"
@@ -75,6 +80,20 @@ class ContainerSpec:
     network: Network = Network.POOLED
 
 
+@dataclass(frozen=True, slots=True)
+class ShellSpec:
+    """A container for a person at a terminal; `name` is used once."""
+
+    name: str
+    image: str
+    workdir: str = "/workspace"
+    env: Mapping[str, str] = field(default_factory=dict)
+    user: str | None = None
+    mounts: tuple[Mount, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = Limits()
+
+
 class Started(StrEnum):
     """What `start` found."""
 
@@ -103,12 +122,27 @@ class Found:
     running: bool = False
 
 
-class ImageMissingError(Exception):
-    """The image is not here and cannot be pulled; the message is the engine's."""
+class ImageMissingError(StageError):
+    """The image is not here and cannot be pulled; the message says why, in the engine's words."""
 
 
-class ContainerGoneError(Exception):
+class ContainerGoneError(InterruptedStageError):
     """The named container does not exist (any more)."""
+
+
+class Shell(Protocol):
+    """An interactive shell with a terminal of its own. `read` and `write` may be awaited at the same time."""
+
+    async def read(self) -> bytes:
+        """What the terminal shows next; empty when the shell has ended."""
+
+    async def write(self, data: bytes) -> None:
+        """What the person types; does nothing when the shell has ended."""
+
+    async def resize(self, rows: int, columns: int) -> None: ...
+
+    async def close(self) -> None:
+        """Ends the shell if it still runs, and removes its container."""
 
 
 class Executor(Protocol):
@@ -127,7 +161,7 @@ class Executor(Protocol):
         """Raises ImageMissingError, or StageError when it cannot start (e.g. the image has no shell)."""
 
     async def wait(self, name: str) -> ContainerExit:
-        """Raises ContainerGoneError."""
+        """Goes on while the engine is down, and says the truth when it is back. Raises ContainerGoneError."""
 
     async def stop(self, name: str, *, grace_s: float) -> None: ...
 
@@ -137,7 +171,9 @@ class Executor(Protocol):
     async def exists(self, name: str) -> bool: ...
 
     async def find(self) -> Sequence[Found]:
-        """Everything that carries this installation's label."""
+        """Everything that carries this installation's label, but for what the executor keeps and removes
+        by itself (network namespaces, helper containers).
+        """
 
     async def create_view(self, name: str, *, lower: Sequence[Path], upper: Path, labels: Mapping[str, str]) -> str:
         """A copy-on-write view: a volume whose reads fall through `upper` to the `lower` folders (the
@@ -155,4 +191,8 @@ class Executor(Protocol):
     async def own_view(self, name: str, user: str, image: str) -> None:
         """Makes `user` (as `image` knows it) the owner of a view's files."""
 
-    async def remove_network(self, name: str) -> None: ...
+    async def remove_network(self, name: str) -> None:
+        """Does nothing when it is gone, or is another installation's."""
+
+    async def open_shell(self, spec: ShellSpec) -> Shell:
+        """Raises ImageMissingError, or StageError when it cannot start."""

@@ -1,0 +1,380 @@
+"""The executor for the Docker Engine on this host.
+
+DockerExecutor      the interface; one lock per container name, so that calls for it never overlap
+├── Engine          the connection: threads, retries, errors
+├── Images          pulls
+├── NetworkPool     network namespaces kept ready
+├── Views           copy-on-write workspaces, and removing what root made in them
+│   └── Chores      short helper containers
+└── DockerShell     an interactive shell
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
+
+from seamless.errors import InterruptedStageError, ProgrammingError, StageError, UnavailableError
+from seamless.executors import (
+    LABEL_INSTALLATION,
+    LABEL_ROLE,
+    ContainerExit,
+    ContainerGoneError,
+    ContainerSpec,
+    Found,
+    Network,
+    ShellSpec,
+    Started,
+)
+from seamless.executors.chores import Chores
+from seamless.executors.container_config import Body, owned, shell_body, stage_body
+from seamless.executors.engine import Engine, EngineError
+from seamless.executors.helper_image import ensure_helper_image
+from seamless.executors.images import Credentials, Images
+from seamless.executors.inspection import ContainerState, joined_namespace, verdict
+from seamless.executors.network_pool import NetworkPool
+from seamless.executors.shell import DockerShell
+from seamless.executors.views import Views, check_data_dir
+
+T = TypeVar("T")
+
+_START_ATTEMPTS: Final = 3
+_BACK_OFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+_ROLE_NETWORK: Final = "network"
+_ROLE_HELPER: Final = "helper"
+
+
+class DockerExecutor:
+    """Implements `seamless.executors.Executor`. One event loop, one per installation at a time."""
+
+    def __init__(self, engine: Engine, images: Images, pool: NetworkPool, views: Views, *, installation: str) -> None:
+        """Use `connect`."""
+        self._engine = engine
+        self._api = engine.api
+        self._images = images
+        self._pool = pool
+        self._views = views
+        self._installation = installation
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._with_shell: set[str] = set()  # ids of images that have been seen to have /bin/sh
+
+    @classmethod
+    async def connect(
+        cls,
+        installation: str,
+        data_dir: Path,
+        helper_image: str = "",
+        pool_size: int = 4,
+        auth: Credentials = lambda registry: None,
+    ) -> DockerExecutor:
+        """Connects to the engine, clears what a killed agent's executor left of its own, and begins to fill the pool.
+
+        `auth` gives user name and password for a registry's host. Raises ConfigError when the engine is on another
+        host, the data directory's path cannot be mounted or there is no helper image; UnavailableError when no engine
+        answers.
+        """
+        check_data_dir(data_dir)
+        engine = await Engine.connect()
+        try:
+            images = Images(engine, auth)
+            helper = await ensure_helper_image(engine, images, helper_image)
+            prefix = f"seamless-{installation}-"
+            network, chore = (owned({}, installation, role) for role in (_ROLE_NETWORK, _ROLE_HELPER))
+            pool = NetworkPool(engine, image=helper, prefix=prefix, labels=network, size=pool_size)
+            chores = Chores(engine, image=helper, prefix=prefix, labels=chore)
+            views = Views(engine, chores, data_dir=data_dir, installation=installation)
+            executor = cls(engine, images, pool, views, installation=installation)
+            await executor._sweep()
+        except BaseException:
+            engine.close()
+            raise
+        pool.refill()
+        return executor
+
+    @property
+    def docker_host(self) -> str:
+        """The engine's address, "unix://…": what programs that use the same engine need as DOCKER_HOST."""
+        return self._engine.host
+
+    async def close(self) -> None:
+        """Removes the network namespaces that nobody used. Containers are left as they are."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._images.close()
+        await self._views.close()
+        await self._pool.close()
+        self._engine.close()
+
+    async def ensure_image(self, image: str) -> str:
+        return await self._images.ensure(image)
+
+    async def create(self, spec: ContainerSpec) -> None:
+        await self._images.ensure(spec.image)
+        await self._exclusively(spec.name, self._create(spec))
+
+    async def start(self, spec: ContainerSpec) -> Started:
+        if await self._find_own(spec.name) is None:
+            await self._images.ensure(spec.image)  # outside of the lock: a pull may take minutes
+        return await self._exclusively(spec.name, self._start(spec))
+
+    async def wait(self, name: str) -> ContainerExit:
+        lost_sight, attempt = False, 0
+        while True:
+            try:
+                state = await self._find_own(name)
+                if state is None or state.status == "removing":
+                    raise ContainerGoneError(f"the container {name} is gone")
+                if state.never_started:
+                    raise ProgrammingError(f"the container {name} was never started: there is nothing to wait for")
+                if state.over:
+                    companion = await self._inspect(state.namespace) if state.namespace else None
+                    return verdict(state, companion, lost_sight=lost_sight)
+                attempt = 0
+                # Its answer may be stale or cut off when the engine stops; only `inspect` is believed.
+                await self._engine.exchange("POST", f"/containers/{state.id}/wait")
+            except UnavailableError:
+                lost_sight = True
+                await asyncio.sleep(_BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)])
+                attempt += 1
+
+    async def stop(self, name: str, *, grace_s: float) -> None:
+        await self._exclusively(name, self._stop(name, grace_s))
+
+    async def remove(self, name: str) -> None:
+        await self._exclusively(name, self._remove(name))
+
+    async def exists(self, name: str) -> bool:
+        return await self._find_own(name) is not None
+
+    async def find(self) -> Sequence[Found]:
+        containers, volumes, networks = await asyncio.gather(
+            self._containers(),
+            self._engine.ask(self._api.volumes, filters=self._mine),
+            self._engine.ask(self._api.networks, filters=self._mine),
+        )
+        found = [
+            Found("container", entry["Names"][0].lstrip("/"), entry["Labels"], running=entry["State"] == "running")
+            for entry in containers
+        ]
+        found += [Found("volume", entry["Name"], entry["Labels"]) for entry in volumes["Volumes"] or []]
+        found += [Found("network", entry["Name"], entry["Labels"]) for entry in networks]
+        return [each for each in found if each.labels.get(LABEL_ROLE) not in (_ROLE_NETWORK, _ROLE_HELPER)]
+
+    async def create_view(self, name: str, *, lower: Sequence[Path], upper: Path, labels: Mapping[str, str]) -> str:
+        return await self._exclusively(name, self._views.create(name, lower=lower, upper=upper, labels=labels))
+
+    async def remove_view(self, name: str) -> None:
+        await self._exclusively(name, self._views.remove(name))
+
+    async def remove_paths(self, paths: Sequence[Path]) -> None:
+        await self._views.remove_paths(paths)
+
+    async def own_view(self, name: str, user: str, image: str) -> None:
+        await self._views.own(name, user, await self._images.ensure(image))
+
+    async def remove_network(self, name: str) -> None:
+        for network in await self._engine.ask(self._api.networks, names=[name], filters=self._mine):
+            if network["Name"] == name:
+                await self._ignoring_absence(self._engine.ask(self._api.remove_network, network["Id"]))
+
+    async def open_shell(self, spec: ShellSpec) -> DockerShell:
+        await self._images.ensure(spec.image)
+        try:
+            return await self._open_shell(spec)
+        except _DeadNamespaceError:
+            self._pool.renew()
+            return await self._open_shell(spec)
+
+    async def _open_shell(self, spec: ShellSpec) -> DockerShell:
+        try:
+            state = await self._exclusively(spec.name, self._create_shell(spec))
+            streams = {"stream": "1", "stdin": "1", "stdout": "1", "stderr": "1"}
+            reader, writer = await self._engine.upgrade(f"/containers/{state.id}/attach", streams)
+            try:
+                await self._exclusively(spec.name, self._start_created(spec.image, state))
+            except BaseException:
+                writer.close()
+                raise
+        except BaseException:
+            await self.remove(spec.name)
+            raise
+        return DockerShell(self._engine, state.id, reader, writer, lambda: self.remove(spec.name))
+
+    @property
+    def _mine(self) -> dict[str, list[str]]:
+        return {"label": [f"{LABEL_INSTALLATION}={self._installation}"]}
+
+    async def _exclusively(self, name: str, work: Coroutine[Any, Any, T]) -> T:
+        """Runs `work` to its end even if the caller is cancelled, and never beside other work on `name`.
+
+        So a `stop` or `remove` that follows a cancelled `create` or `start` finds what that made.
+        """
+
+        async def locked() -> T:
+            async with self._locks.setdefault(name, asyncio.Lock()):
+                return await work
+
+        task = asyncio.create_task(locked())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def _inspect(self, name: str) -> ContainerState | None:
+        try:
+            return ContainerState.read(await self._engine.ask(self._api.inspect_container, name))
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def _find_own(self, name: str) -> ContainerState | None:
+        """The container of that name, None when there is none or it is another installation's."""
+        state = await self._inspect(name)
+        return state if state is not None and state.belongs_to(self._installation) else None
+
+    async def _create(self, spec: ContainerSpec) -> None:
+        if await self._find_own(spec.name) is not None:
+            return
+        volumes = [mount.source for mount in spec.mounts if not mount.source.startswith("/")]
+        await asyncio.gather(*(self._check_volume(volume) for volume in volumes))
+        labels = owned(spec.labels, self._installation, "stage")
+
+        def body(network_mode: str) -> Body:
+            return stage_body(spec, network_mode=network_mode, labels=labels, cpus=self._engine.cpus)
+
+        await self._create_joined(spec.name, spec.network, body)
+
+    async def _check_volume(self, volume: str) -> None:
+        """The engine would make an empty volume in place of one that is missing: a wrong workspace."""
+        try:
+            await self._engine.ask(self._api.inspect_volume, volume)
+        except EngineError as error:
+            raise InterruptedStageError(f"the volume {volume} is gone") from error
+
+    async def _create_joined(self, name: str, network: Network, body: Callable[[str], Body]) -> None:
+        namespace = await self._pool.take() if network is Network.POOLED else None
+        mode = f"container:{namespace}" if namespace else "none"
+        try:
+            await self._engine.ask(self._api.create_container_from_config, body(mode), name)
+        except EngineError as error:
+            # An earlier attempt may have been heard and not answered: then the container is ours, and joined.
+            existing = await self._inspect(name) if error.status == 409 else None
+            if namespace and (existing is None or existing.namespace != namespace):
+                self._pool.give_back(namespace)
+            if existing is None:
+                raise StageError(f"the container cannot be created: {error.message}") from error
+            if not existing.belongs_to(self._installation):
+                raise StageError(
+                    f"a container named {name} exists, and is not this installation's", hint=f"docker rm -f {name}"
+                ) from error
+
+    async def _start(self, spec: ContainerSpec) -> Started:
+        for delay_s in _BACK_OFF_S[:_START_ATTEMPTS]:
+            try:
+                state = await self._find_own(spec.name)
+                if state is None:
+                    await self._create(spec)
+                elif state.never_started:
+                    await self._start_created(spec.image, state)
+                    return Started.NOW
+                else:
+                    return Started.ENDED if state.over else Started.RUNNING
+            except _DeadNamespaceError:
+                await self._remove(spec.name)  # never started, so nothing is lost
+                self._pool.renew()
+            except UnavailableError:
+                await asyncio.sleep(delay_s)  # it may have started: look again
+        raise UnavailableError(f"the Docker Engine did not start the container {spec.name}")
+
+    async def _start_created(self, image: str, state: ContainerState) -> None:
+        await self._require_shell(image, state)
+        try:
+            await self._engine.call(self._api.start, state.id)
+        except EngineError as error:
+            if state.namespace is not None and state.namespace in error.message:
+                raise _DeadNamespaceError("the engine was restarted, and the network made ahead is gone") from error
+            raise StageError(f"the container cannot start: {error.message}") from error
+
+    async def _require_shell(self, image: str, state: ContainerState) -> None:
+        """Looked for beforehand: the init of a container without one starts well, and ends with 127 and not a word."""
+        if state.image in self._with_shell:
+            return
+        query = {"path": "/bin/sh"}
+        status = await self._engine.persist(
+            lambda: self._engine.exchange("HEAD", f"/containers/{state.id}/archive", query)
+        )
+        if status == 404:
+            raise StageError(
+                f"the image {image} has no /bin/sh, which runs a stage's commands",
+                hint="use a variant with a shell, such as -slim or -alpine in place of a distroless one",
+            )
+        self._with_shell.add(state.image)
+
+    async def _stop(self, name: str, grace_s: float) -> None:
+        state = await self._find_own(name)
+        if state is not None and not state.over:
+            await self._ignoring_absence(self._engine.ask(self._api.stop, state.id, timeout=math.ceil(grace_s)))
+
+    async def _remove(self, name: str) -> None:
+        state = await self._find_own(name)
+        if state is None:
+            return
+        removals = [self._remove_container(state.id)]
+        if state.namespace is not None:
+            removals.append(self._pool.remove(state.namespace))
+        await asyncio.gather(*removals)
+
+    async def _remove_container(self, container: str) -> None:
+        try:
+            await self._ignoring_absence(self._engine.ask(self._api.remove_container, container, v=True, force=True))
+        except EngineError as error:
+            if error.status != 409:  # another removal is at it
+                raise
+            await self._engine.exchange("POST", f"/containers/{container}/wait", {"condition": "removed"})
+
+    async def _create_shell(self, spec: ShellSpec) -> ContainerState:
+        labels = owned(spec.labels, self._installation, "shell")
+
+        def body(network_mode: str) -> Body:
+            return shell_body(spec, network_mode=network_mode, labels=labels, cpus=self._engine.cpus)
+
+        await self._create_joined(spec.name, Network.POOLED, body)
+        state = await self._find_own(spec.name)
+        if state is None:
+            raise ContainerGoneError(f"the container {spec.name} is gone")
+        return state
+
+    async def _containers(self) -> list[dict[str, Any]]:
+        containers: list[dict[str, Any]] = await self._engine.ask(self._api.containers, all=True, filters=self._mine)
+        return containers
+
+    async def _sweep(self) -> None:
+        """Removes what a killed agent's executor left of its own: chores, and namespaces that nothing joined."""
+        containers = await self._containers()
+        joined = {joined_namespace(entry["HostConfig"]["NetworkMode"]) for entry in containers}
+        left = [
+            entry["Id"]
+            for entry in containers
+            if (role := entry["Labels"].get(LABEL_ROLE)) == _ROLE_HELPER
+            or (role == _ROLE_NETWORK and entry["Id"] not in joined)
+        ]
+        await asyncio.gather(*(self._remove_container(container) for container in left))
+        await self._views.sweep()
+
+    @staticmethod
+    async def _ignoring_absence(request: Awaitable[object]) -> None:
+        try:
+            await request
+        except EngineError as error:
+            if error.status != 404:
+                raise
+
+
+class _DeadNamespaceError(StageError):
+    """The container that was to be joined is not running any more."""

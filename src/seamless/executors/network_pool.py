@@ -1,0 +1,180 @@
+"""Network namespaces that are kept ready, because making one is the dear part of starting a container.
+
+Each is held by a container that only sleeps, on the engine's default bridge, with no way to the
+instance metadata address. A stage joins it by `container:<id>`, which the engine shows when the
+stage's container is inspected: that is how an agent that was started again knows which is whose.
+Each is used once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from collections import deque
+from collections.abc import Coroutine, Mapping
+from typing import Final
+
+from seamless.errors import SeamlessError, StageError
+from seamless.executors.container_config import NAMESPACE_READY, namespace_body
+from seamless.executors.engine import Engine, EngineError
+
+_log = logging.getLogger(__name__)
+
+_READY_WITHIN_S: Final = 30.0
+_AT_ONCE: Final = 2  # more only slow each other and the stages down
+_REFILL_DELAY_S: Final = 0.3  # the container that took one starts now, and needs the processors
+
+
+class NetworkPool:
+    """Keeps `size` namespaces ready after the first `refill`. Used on one event loop."""
+
+    def __init__(self, engine: Engine, *, image: str, prefix: str, labels: Mapping[str, str], size: int) -> None:
+        self._engine = engine
+        self._image = image
+        self._prefix = prefix
+        self._labels = labels
+        self._size = size
+        self._ready: deque[str] = deque()
+        self._waiting: deque[asyncio.Future[str]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._making = 0
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._closed = False
+
+    @property
+    def ready(self) -> int:
+        """How many are ready now."""
+        return len(self._ready)
+
+    async def take(self) -> str:
+        """The id of a container whose namespace nobody has used; waits for one to be made when none is ready.
+
+        Raises StageError when it cannot be made, UnavailableError when the engine does not answer.
+        """
+        if self._ready:
+            namespace = self._ready.popleft()
+            self._start(self._refill_soon())
+            return namespace
+        mine: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting.append(mine)
+        self.refill()
+        try:
+            return await mine
+        except asyncio.CancelledError:
+            if mine.done() and not mine.cancelled() and mine.exception() is None:
+                self.give_back(mine.result())
+            raise
+
+    def give_back(self, namespace: str) -> None:
+        """Returns one that no container has joined."""
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(namespace)
+                return
+        self._ready.append(namespace)
+
+    def refill(self) -> None:
+        """Starts to make what is missing, in the background."""
+        wanted = self._size + sum(not waiting.done() for waiting in self._waiting)
+        for _ in range(wanted - len(self._ready) - self._making):
+            self._making += 1
+            self._start(self._add())
+
+    def renew(self) -> None:
+        """Gives up all that are ready: the engine was restarted, and they are dead."""
+        dead = list(self._ready)
+        self._ready.clear()
+        for namespace in dead:
+            self._start(self._discard(namespace))
+        self.refill()
+
+    async def remove(self, namespace: str) -> None:
+        """Removes one that was used; does nothing when it is gone."""
+        try:
+            await self._engine.ask(self._engine.api.remove_container, namespace, force=True, v=True)
+        except EngineError as error:
+            if error.status not in (404, 409):  # 409: it is being removed already
+                raise
+
+    async def close(self) -> None:
+        """Removes those that nobody used, also the ones that are being made now."""
+        self._closed = True
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        while self._ready:
+            await self._discard(self._ready.popleft())
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _refill_soon(self) -> None:
+        await asyncio.sleep(_REFILL_DELAY_S)
+        if not self._closed:
+            self.refill()
+
+    async def _add(self) -> None:
+        try:
+            async with self._slots:
+                namespace = await self._make()
+        except SeamlessError as error:
+            self._fail(error)
+        else:
+            self.give_back(namespace)
+        finally:
+            self._making -= 1
+
+    def _fail(self, error: SeamlessError) -> None:
+        """Tells all who wait; without any the next `take` tries again."""
+        if not self._waiting:
+            _log.warning("no network namespace could be made ahead: %s", error.message)
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_exception(error)
+
+    async def _make(self) -> str:
+        api = self._engine.api
+        body = namespace_body(self._image, labels=self._labels)
+        name = f"{self._prefix}network-{secrets.token_hex(4)}"
+        created = await self._engine.call(api.create_container_from_config, body, name)
+        namespace = str(created["Id"])
+        try:
+            await self._until_ready(namespace)
+        except SeamlessError:
+            await self._discard(namespace)
+            raise
+        return namespace
+
+    async def _until_ready(self, namespace: str) -> None:
+        reader, writer = await self._engine.upgrade(
+            f"/containers/{namespace}/attach", {"stream": "1", "stdout": "1", "stderr": "1"}
+        )
+        said = b""
+        try:
+            async with asyncio.timeout(_READY_WITHIN_S):
+                await self._engine.call(self._engine.api.start, namespace)
+                while NAMESPACE_READY not in said:
+                    piece = await reader.read(4096)
+                    if not piece:
+                        raise StageError(f"the engine made no usable network namespace: {_text(said)}")
+                    said += piece
+        except TimeoutError:
+            raise StageError(f"a network namespace was not ready within {_READY_WITHIN_S:.0f} s") from None
+        finally:
+            writer.close()
+
+    async def _discard(self, namespace: str) -> None:
+        try:
+            await self.remove(namespace)
+        except SeamlessError as error:
+            _log.warning("an unused network namespace could not be removed: %s", error.message)
+
+
+def _text(stream: bytes) -> str:
+    """The words in an attached stream, whose pieces begin with eight bytes of header."""
+    return re.sub(rb"[\x00-\x02]\0{3}.{4}", b"", stream, flags=re.DOTALL).decode(errors="replace").strip()
