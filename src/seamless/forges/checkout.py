@@ -23,34 +23,28 @@ from seamless.errors import StageError, UnavailableError
 from seamless.forges import git_commands
 from seamless.forges.mirror import Mirror
 from seamless.forges.remotes import COMMIT
+from seamless.programs import Captured
 
-_ATTRIBUTES: Final = ".gitattributes"
+_ATTRIBUTES: Final = b".gitattributes"
 
 
 async def check_out(mirror: Mirror, commit: str, files: Path, index: Path) -> int:
     """See `Forge.checkout`. Must not run twice at once for one folder."""
     state = index.with_name(f"{index.name}.commit")
     changed = await _changes(mirror, _read_state(state), commit) if index.exists() and files.is_dir() else None
+    if changed is not None:
+        with contextlib.suppress(UnavailableError):  # an index that git cannot read, for example
+            await _write_tree(mirror, commit, files, index, state)
+            return len(changed)
+    await mirror.require(commit)
+    paths = _split(await mirror.run(git_commands.local(mirror.path, "ls-tree", "-r", "-z", "--name-only", commit)))
     state.unlink(missing_ok=True)
-    if changed is None or any(os.path.basename(path) == _ATTRIBUTES.encode() for path in changed):
-        # attributes decide how other files are written, and git would not write those again
-        await asyncio.to_thread(_start_anew, files, index)
-        changed = _split(await _output(mirror, "ls-tree", "-r", "-z", "--name-only", commit))
-    index.with_name(f"{index.name}.lock").unlink(missing_ok=True)
+    await asyncio.to_thread(_start_anew, files, index)
     try:
-        await mirror.run(git_commands.read_tree(mirror.path, commit, files, index))
+        await _write_tree(mirror, commit, files, index, state)
     except UnavailableError as error:
-        await mirror.require(commit)
         raise StageError(f"git could not write the tree of {commit}: {error.message}", hint=error.hint) from error
-    _write_state(state, commit)
-    return len(changed)
-
-
-async def _changes(mirror: Mirror, before: str | None, commit: str) -> Sequence[bytes] | None:
-    """The paths that differ; None when it is not known what is there."""
-    if before is None or not await mirror.has(before):
-        return None
-    return [] if before == commit else _split(await _output(mirror, *tree_difference(before, commit)))
+    return len(paths)
 
 
 def tree_difference(base: str, head: str) -> tuple[str, ...]:
@@ -58,12 +52,30 @@ def tree_difference(base: str, head: str) -> tuple[str, ...]:
     return ("diff-tree", "-r", "-z", "--name-only", "--no-renames", base, head)
 
 
-async def _output(mirror: Mirror, *arguments: str) -> bytes:
-    return (await mirror.run(git_commands.local(mirror.path, *arguments))).stdout
+async def _changes(mirror: Mirror, before: str | None, commit: str) -> Sequence[bytes] | None:
+    """What differs from the commit that is there; None when only a new tree can be right."""
+    if before is None:
+        return None
+    result = await mirror.run(git_commands.local(mirror.path, *tree_difference(before, commit)), allowed=(0, 128))
+    if result.exit_code != 0:
+        return None
+    paths = _split(result)
+    # Attributes decide how other files are written, and git would not write those again.
+    return None if any(os.path.basename(path) == _ATTRIBUTES for path in paths) else paths
 
 
-def _split(paths: bytes) -> Sequence[bytes]:
-    return [path for path in paths.split(b"\0") if path]
+async def _write_tree(mirror: Mirror, commit: str, files: Path, index: Path, state: Path) -> None:
+    state.unlink(missing_ok=True)
+    index.with_name(f"{index.name}.lock").unlink(missing_ok=True)
+    await mirror.run(git_commands.read_tree(mirror.path, commit, files, index))
+    await mirror.run(git_commands.clean(mirror.path, files, index))
+    new = state.with_name(f"{state.name}.new")
+    new.write_text(commit, encoding="ascii")
+    new.replace(state)
+
+
+def _split(listed: Captured) -> Sequence[bytes]:
+    return [path for path in listed.stdout.split(b"\0") if path]
 
 
 def _start_anew(files: Path, index: Path) -> None:
@@ -84,10 +96,3 @@ def _read_state(state: Path) -> str | None:
     except FileNotFoundError:
         return None
     return commit if COMMIT.fullmatch(commit) else None
-
-
-def _write_state(state: Path, commit: str) -> None:
-    """Whole or not at all."""
-    new = state.with_name(f"{state.name}.new")
-    new.write_text(commit, encoding="ascii")
-    new.replace(state)

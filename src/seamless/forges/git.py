@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import re
 from collections import defaultdict
@@ -19,7 +20,6 @@ from seamless.forges import (
     RefNotFoundError,
     Repository,
     Resolved,
-    git_commands,
     history,
     symptoms,
 )
@@ -82,8 +82,10 @@ class GitForge:
         mirror = await self._mirror(repository)
         if await mirror.has(commit):
             return
-        async with self._mirror_locks[mirror.path]:
-            if await mirror.has(commit):
+        lock = self._mirror_locks[mirror.path]
+        somebody_fetches = lock.locked()
+        async with lock:
+            if somebody_fetches and await mirror.has(commit):
                 return
             try:
                 await mirror.fetch(commit, ref, spool)
@@ -101,7 +103,6 @@ class GitForge:
         check_commit(commit)
         mirror = await self._mirror(repository)
         async with self._tree_locks[files]:
-            await mirror.require(commit)
             return await check_out(mirror, commit, files, index)
 
     async def info(self, repository: Repository, commit: str) -> CommitInfo:
@@ -161,16 +162,13 @@ class GitForge:
         raise _not_found(remote, "HEAD", {})
 
     async def _resolve_commit(self, repository: Repository, remote: Remote, commit: str) -> Resolved:
-        try:
-            await self.fetch(repository, commit, ref=commit)
-        except CommitGoneError:
-            raise RefNotFoundError(
-                f"{remote.address} has no commit {commit}", hint="was it pushed, and to this repository?"
-            ) from None
         mirror = await self._mirror(repository)
-        peeled = await mirror.run(git_commands.local(mirror.path, "rev-parse", "--verify", f"{commit}^{{commit}}"))
-        commit = peeled.stdout.decode().strip()  # it may have been the SHA of a tag
-        return Resolved(commit, commit)
+        with contextlib.suppress(CommitGoneError):
+            await self.fetch(repository, commit, ref=commit)
+            peeled = await history.peel(mirror, commit)  # it may be the SHA of a tag, or of a file
+            if peeled is not None:
+                return Resolved(peeled, peeled)
+        raise _not_found(remote, commit, {})
 
     async def _resolve_short(self, remote: Remote, prefix: str, sha_length: int) -> Resolved:
         mirror = Mirror(remote, self._commands, timeout_s=self._timeout_s)

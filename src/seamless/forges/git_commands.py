@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -70,13 +70,17 @@ def init(folder: Path, object_format: str) -> Program:
 
 def read_tree(mirror: Path, commit: str, files: Path, index: Path) -> Program:
     """Makes `files` the commit's tree, going by what `index` says is there."""
-    plan = local(
-        mirror,
-        *("read-tree", "-u", "--reset", commit),
-        config={"checkout.workers": "2"},
-        env={"GIT_WORK_TREE": str(files), "GIT_INDEX_FILE": str(index)},
-    )
-    return Program(plan.argv, plan.env, cwd=files)
+    return _on_tree(mirror, files, index, "read-tree", "-u", "--reset", commit)
+
+
+def clean(mirror: Path, files: Path, index: Path) -> Program:
+    """Removes from `files` what `index` does not know, whatever it is."""
+    return _on_tree(mirror, files, index, "clean", "--quiet", "-ffdx")
+
+
+def _on_tree(mirror: Path, files: Path, index: Path, *arguments: str) -> Program:
+    env = {"GIT_WORK_TREE": str(files), "GIT_INDEX_FILE": str(index)}
+    return replace(local(mirror, *arguments, config={"checkout.workers": "2"}, env=env), cwd=files)
 
 
 @dataclass(frozen=True, slots=True)

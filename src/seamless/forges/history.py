@@ -27,6 +27,12 @@ async def log(mirror: Mirror, base: str | None, head: str, limit: int) -> list[C
     return [_commit_info(*fields[at : at + 4]) for at in range(0, len(fields) - 3, 4)]
 
 
+async def peel(mirror: Mirror, name: str) -> str | None:
+    """The commit that the SHA of a commit or tag stands for; None for that of anything else."""
+    plan = git_commands.local(mirror.path, "rev-parse", "--quiet", "--verify", f"{name}^{{commit}}")
+    return (await mirror.run(plan, allowed=(0, 1, 128))).stdout.decode().strip() or None
+
+
 async def commits_with_prefix(mirror: Mirror, prefix: str) -> list[str]:
     """The mirror's commits whose SHA begins with this (at least four digits), in order."""
     found = (await _output(mirror, "rev-parse", f"--disambiguate={prefix}")).split()

@@ -86,13 +86,10 @@ class Mirror:
         """See `Forge.fetch`. `ref` is a full ref or a SHA (then there is none to look at)."""
         await self._ready(len(commit))
         kept_as = f"refs/seamless/commits/{hashlib.sha256(ref.encode()).hexdigest()[:20]}"
-        attempts = [f"+{commit}:{kept_as}"]
-        if ref.startswith("refs/"):
-            attempts.append(f"+{ref}:{kept_as}")
-        for refspec in attempts:
-            await self._fetch([refspec], spool)
-            if await self.has(commit):
-                return
+        if await self._fetch([f"+{commit}:{kept_as}"], spool):
+            return
+        if ref.startswith("refs/") and await self._fetch([f"+{ref}:{kept_as}"], spool) and await self.has(commit):
+            return
         await self._fetch(_ALL_REFSPECS, spool, prune=True)
         if not await self.has(commit):
             raise CommitGoneError(
@@ -116,13 +113,13 @@ class Mirror:
         with contextlib.suppress(OSError):
             (self.path / _DAMAGE_MARK).touch()
 
-    async def _fetch(self, refspecs: Sequence[str], spool: Path | None, *, prune: bool = False) -> None:
-        """Fetches what the server serves of the refspecs; that it has none of them is no error here."""
+    async def _fetch(self, refspecs: Sequence[str], spool: Path | None, *, prune: bool = False) -> bool:
+        """Whether the server had what the refspecs name."""
         plan = self._commands.fetch(self.remote, self.path, refspecs, prune=prune)
         low_speed_s = self._commands.low_speed_s
         result = await ask(plan, self.remote, low_speed_s=low_speed_s, timeout_s=self._timeout_s, spool=spool)
         if result.exit_code == 0 or _NOT_SERVED.search(result.stderr):
-            return
+            return result.exit_code == 0
         error = symptoms.explain(self.remote, result.stderr)
         if error.problem is RemoteProblem.OTHER and _DAMAGED.search(result.stderr):
             self.mark_damaged()
