@@ -115,6 +115,25 @@ def test_a_variable_of_the_service_replaces_a_secret_of_the_pipeline_and_the_oth
     assert set(config.services["payment"].secrets) == {"A"}
 
 
+def test_a_secret_reference_of_the_service_replaces_the_pipelines_as_a_whole(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        """
+        [pipeline]
+        git = { token = { env = "TOKEN" }, username = "dana" }
+        build.secrets = { npmrc = { env = "NPMRC", expose = ["pr"] }, pip = { env = "PIP" } }
+        """
+        + service('git.token.file = "/run/token"\nbuild.secrets.npmrc.file = "/run/npmrc"'),
+    )
+    payment = config.services["payment"]
+    assert payment.git.username == "dana"
+    assert payment.git.token is not None
+    assert payment.git.token.reference == '{ file = "/run/token" }'
+    assert payment.build.secrets["npmrc"].reference == '{ file = "/run/npmrc" }'
+    assert payment.build.secrets["npmrc"].expose == []
+    assert payment.build.secrets["pip"].reference == '{ env = "PIP" }'
+
+
 def test_an_empty_compose_file_takes_the_integration_test_back(tmp_path: Path) -> None:
     pipeline = '[pipeline]\nintegration_test = { compose_file = "compose.yml", test_service = "tests" }\n'
     with_test = load(tmp_path, pipeline + service(""))
