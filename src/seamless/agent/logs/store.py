@@ -1,0 +1,256 @@
+"""The logs of stages on disk: `<root>/<service>/<run>/<stage>.log`, each with its index.
+
+A log is recorded once at a time and read by any number of readers. Readers see what an index record
+covers, so a byte that was seen once stays where it is, whatever kills the agent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from seamless.agent.logs.follower import SpoolFollower
+from seamless.agent.logs.index import IndexReader, Record
+from seamless.agent.logs.recording import Recording, in_thread, outlast, reported
+from seamless.agent.logs.redaction import Patterns
+from seamless.agent.logs.spool import Spool
+from seamless.agent.logs.writer import LogWriter
+from seamless.errors import NotFoundError, ProgrammingError, UnavailableError, UsageError
+from seamless.model import SERVICE_NAME, StageName
+
+_LOOK_EVERY_S: Final = 0.015
+_THREADS: Final = 4
+_FOLLOW_CHUNK: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LogId:
+    """One stage of one run. Raises NotFoundError for a run that cannot be one."""
+
+    run: str  # "<service>-<number>"
+    stage: StageName
+
+    def __post_init__(self) -> None:
+        service, _, number = self.run.rpartition("-")
+        if not SERVICE_NAME.fullmatch(service) or not (number.isascii() and number.isdigit()):
+            raise NotFoundError(f"there is no run {self.run!r}")
+
+    def __str__(self) -> str:
+        return f"{self.run} {self.stage}"
+
+    def path(self, root: Path) -> Path:
+        return root / self.run.rpartition("-")[0] / self.run / f"{StageName(self.stage)}.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """The bytes of a log from `offset` to the next stamp's were written at `at`."""
+
+    offset: int
+    at: datetime
+
+
+@dataclass(eq=False, slots=True)
+class _Follower:
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    over: bool = False
+
+
+class LogStore:
+    """All logs below `root`. `cap`: how many bytes of output one attempt of a stage may keep.
+
+    Belongs to one event loop, and does its work in threads. A log that does not exist is an empty one:
+    a stage that has not started yet. `close` it after the last recording has ended.
+
+    One timer looks at the sizes of all spools that are recorded (one system call each). Against inotify
+    that costs some milliseconds of latency; it knows no limits of the host, works on any file system,
+    costs a fraction of a per cent of a core, and no stage can make it wake more often.
+    """
+
+    def __init__(self, root: Path, cap: int) -> None:
+        self._root = root
+        self._cap = cap
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="log")
+        self._recordings: dict[LogId, Recording | None] = {}  # None: being opened
+        self._looking: asyncio.Task[None] | None = None
+        self._followers: dict[LogId, set[_Follower]] = {}
+
+    def close(self) -> None:
+        self._threads.shutdown()
+
+    @contextlib.asynccontextmanager
+    async def record(
+        self, log: LogId, attempt: int, spool: Path, secrets: Sequence[str] = ()
+    ) -> AsyncIterator[Recording]:
+        """Copies what is written to `spool` (made when it is not there), redacted, until the block is left.
+
+        Leaving it normally or by an error first copies all that the spool then holds, so leave it after
+        the writer has ended. Leaving it by cancellation (the agent stops) does not: entering it again
+        with the same arguments goes on, in this agent or the next, after a SIGKILL too. The spool may be
+        removed once the block was left without cancellation.
+
+        `attempt` counts from 1; a later one goes on in the same log, with a spool of its own.
+        Raises UnavailableError when the log cannot be written, also on leaving: the spool then still
+        holds what is missing.
+        """
+        if log in self._recordings:
+            raise ProgrammingError(f"the log of {log} is being recorded already")
+        self._recordings[log] = None
+        files = contextlib.ExitStack()
+        try:
+            with reported(str(log)):
+                follower = await in_thread(self._threads, lambda: self._open(files, log, attempt, spool, secrets))
+            recording = Recording(str(log), follower, self._threads, lambda: self._notify(log))
+            following = asyncio.create_task(recording.follow(), name=f"log of {log}")
+            self._recordings[log] = recording
+            self._look()
+            try:
+                yield recording
+            except Exception:
+                with contextlib.suppress(UnavailableError):  # what went wrong first is what counts
+                    await recording.finish()
+                raise
+            else:
+                await recording.finish()
+            finally:
+                following.cancel()
+                await outlast(following)
+            if not following.cancelled():
+                following.result()  # it ended by an error that nobody foresaw
+        finally:
+            files.close()
+            del self._recordings[log]
+
+    def _open(
+        self, files: contextlib.ExitStack, log: LogId, attempt: int, path: Path, secrets: Sequence[str]
+    ) -> SpoolFollower:
+        writer = LogWriter(log.path(self._root), attempt, self._cap)
+        files.callback(writer.close)
+        spool = _open_spool(path)
+        files.callback(spool.close)
+        return SpoolFollower(writer, spool, Patterns(secrets))
+
+    def _look(self) -> None:
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_at_spools(), name="spools")
+
+    async def _look_at_spools(self) -> None:
+        while self._recordings:
+            for recording in self._recordings.values():
+                if recording is not None:
+                    recording.look()
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def size(self, log: LogId) -> int:
+        return (await asyncio.to_thread(_last, log.path(self._root))).size
+
+    async def dropped(self, log: LogId) -> int:
+        """How many bytes of the last attempt's output the cap kept out of the log."""
+        return (await asyncio.to_thread(_last, log.path(self._root))).dropped
+
+    async def read(self, log: LogId, offset: int, limit: int) -> bytes:
+        """At most `limit` bytes from `offset` on; empty at the end and beyond it."""
+        if offset < 0 or limit < 0:
+            raise UsageError(f"no log has an offset {offset} or a length {limit}")
+        return await asyncio.to_thread(_read, log.path(self._root), offset, limit)
+
+    async def tail(self, log: LogId, limit: int) -> bytes:
+        """The last `limit` bytes, or all when there are fewer."""
+        path = log.path(self._root)
+        return await asyncio.to_thread(lambda: _read(path, max(_last(path).size - limit, 0), limit))
+
+    async def follow(
+        self, log: LogId, offset: int, is_over: Callable[[], Awaitable[bool]], *, chunk: int = _FOLLOW_CHUNK
+    ) -> AsyncIterator[bytes]:
+        """The log from `offset` on, as it grows, until the stage is over and all was read.
+
+        `is_over` is asked once, after the follower is registered: a stage that ends later is announced
+        by `end`. Nothing is queued: a slow consumer reads late, and costs one chunk of memory.
+        """
+        follower = _Follower()
+        self._followers.setdefault(log, set()).add(follower)
+        try:
+            follower.over |= await is_over()
+            while True:
+                over = follower.over  # before the read: what was written before the end is in it
+                follower.woken.clear()
+                while data := await self.read(log, offset, chunk):
+                    offset += len(data)
+                    yield data
+                if over:
+                    return
+                await follower.woken.wait()
+        finally:
+            others = self._followers[log]
+            others.discard(follower)
+            if not others:
+                del self._followers[log]
+
+    def end(self, log: LogId) -> None:
+        """The stage has reached its final state: its followers end. After that state is stored; on the event loop."""
+        for follower in self._followers.get(log, ()):
+            follower.over = True
+            follower.woken.set()
+
+    async def times(self, log: LogId, offset: int, *, limit: int = 1000) -> list[Stamp]:
+        """When the bytes from `offset` on were written, at most `limit` stamps; the first is that of `offset`."""
+        return await asyncio.to_thread(_times, log.path(self._root), offset, limit)
+
+    async def offset_at(self, log: LogId, at: datetime) -> int:
+        """Where the first byte lies that was written at that time or later; the log's size when there is none."""
+        return await asyncio.to_thread(_offset_at, log.path(self._root), int(at.timestamp() * 1e9))
+
+    def _notify(self, log: LogId) -> None:
+        for follower in self._followers.get(log, ()):
+            follower.woken.set()
+
+
+def _open_spool(path: Path) -> Spool:
+    try:
+        return Spool(path)
+    except PermissionError:
+        # A stage that is root can take the file from an agent that is not. That costs it the rest of its log.
+        return Spool(Path(os.devnull))
+
+
+def _last(path: Path) -> Record:
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return Record()
+    with IndexReader(path.with_suffix(".idx")) as index:
+        return index.last(size)[1]
+
+
+def _read(path: Path, offset: int, limit: int) -> bytes:
+    available = _last(path).size - offset
+    if available <= 0:
+        return b""
+    with open(path, "rb", buffering=0) as log:
+        return os.pread(log.fileno(), min(limit, available), offset)
+
+
+def _times(path: Path, offset: int, limit: int) -> list[Stamp]:
+    stamps: list[Stamp] = []
+    with IndexReader(path.with_suffix(".idx")) as index:
+        for number in range(index.first_after(offset), len(index)):
+            record = index[number]
+            if len(stamps) == limit:
+                break
+            if record.size > offset:
+                stamps.append(Stamp(offset, datetime.fromtimestamp(record.time_ns / 1e9, UTC)))
+                offset = record.size
+    return stamps
+
+
+def _offset_at(path: Path, time_ns: int) -> int:
+    with IndexReader(path.with_suffix(".idx")) as index:
+        number = index.first_since(time_ns)
+        return index[number - 1].size if number else 0
