@@ -365,6 +365,15 @@ def test_the_file_is_named_as_the_reader_would_name_it(tmp_path: Path, monkeypat
     assert caught.value.message == "seamless.toml: agent.pol: no such parameter; did you mean poll?"
 
 
+def test_a_working_directory_that_is_gone_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert problems(tmp_path, "x = 1")[0].startswith("x: no such parameter")
+    assert load(tmp_path, "").file == tmp_path / "seamless.toml"
+
+
 def test_importing_the_configuration_loads_no_heavy_library() -> None:
     code = (
         "import sys, seamless.config; print(sorted({'docker', 'boto3', 'httpx', 'fastapi', 'rich'} & set(sys.modules)))"

@@ -140,7 +140,7 @@ def _suggestion(path: KeyPath) -> str:
 
 
 def _nested(table: type[Table], word: str) -> Iterator[str]:
-    """Where a key of that very name belongs, one or two tables further down."""
+    """Where a key of that very name belongs, one table further down."""
     for name, field in table.model_fields.items():
         inner = table_of(field.annotation)
         if inner is not None and word in inner.model_fields:
