@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +31,7 @@ from seamless.connection import (
     error_of,
     unreachable,
 )
-from seamless.errors import AgentUnreachableError, NotFoundError
+from seamless.errors import AgentUnreachableError, NotFoundError, SeamlessError
 from seamless.transitions import STAGE_ENDED
 from seamless.wire import API_VERSION
 
@@ -225,12 +225,14 @@ class Client:
         service: str | None = None,
         run: str | None = None,
         patience_s: float = PATIENCE_S,
+        on_change: Callable[[SeamlessError | None], None] | None = None,
     ) -> Iterator[EventJSON]:
         """Every event after the one with the id `after` (0: from the first; None: from now), once, in order; no end.
 
-        Raises AgentUnreachableError when no agent has answered for `patience_s`.
+        Raises AgentUnreachableError when no agent has answered for `patience_s`. `on_change` is called with the
+        error when the agent is lost, and with None when it is back.
         """
-        patience = Patience(patience_s)
+        patience = Patience(patience_s, on_change)
         last = after
         while True:
             try:
@@ -300,13 +302,19 @@ class Client:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
+        """Turn the library's errors into ours; those of a client that another thread has closed are final."""
         try:
             yield
-        except httpx.TimeoutException as error:
-            raise ConnectionLostError(
-                f"the agent at {self.socket} does not answer in time", hint="What it is doing: seamless agent status"
-            ) from error
-        except httpx.TransportError as error:
+        except (httpx.TransportError, RuntimeError) as error:
+            if self._http.is_closed:
+                raise AgentUnreachableError("the connection was closed by this program") from error
+            if isinstance(error, RuntimeError):
+                raise
+            if isinstance(error, httpx.TimeoutException):
+                raise ConnectionLostError(
+                    f"the agent at {self.socket} does not answer in time",
+                    hint="What it is doing: seamless agent status",
+                ) from error
             raise unreachable(self.socket, error) from error
 
 

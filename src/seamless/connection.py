@@ -11,6 +11,7 @@ import json
 import os
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -97,7 +98,9 @@ def unreachable(socket: Path, error: BaseException) -> AgentUnreachableError:
         return _closed_to_this_user(socket)
     if number in (errno.ENOENT, errno.ENOTDIR):
         return ConnectionLostError(f"no agent answers at {socket}", hint=START_HINT)
-    if number in (errno.ECONNREFUSED, errno.ENOTSOCK):
+    if number == errno.ECONNREFUSED and not socket.is_socket():
+        return ConnectionLostError(f"{socket} is not a socket", hint="Name the agent's: seamless --socket PATH")
+    if number == errno.ECONNREFUSED:
         return ConnectionLostError(f"no agent answers at {socket}; the one that made it has ended", hint=START_HINT)
     return ConnectionLostError(
         f"the agent at {socket} broke off the connection", hint="Whether it still runs: seamless agent status"
@@ -131,24 +134,35 @@ def _errno_of(error: BaseException | None) -> int | None:
 
 
 class Patience:
-    """Back-off between attempts, until nobody has answered for `limit_s`."""
+    """Back-off between attempts, until nobody has answered for `limit_s`.
+
+    `on_change` is called with the error when the agent is lost, and with None when it is back.
+    """
 
     _FIRST_S: Final = 0.1
     _LONGEST_S: Final = 3.0
 
-    def __init__(self, limit_s: float) -> None:
+    def __init__(self, limit_s: float, on_change: Callable[[SeamlessError | None], None] | None = None) -> None:
         self._limit_s = limit_s
-        self.renew()
+        self._on_change = on_change
+        self._delay_s = self._FIRST_S
+        self._lost_at: float | None = None
 
     def renew(self) -> None:
         """Somebody answered."""
         self._delay_s = self._FIRST_S
-        self._lost_at: float | None = None
+        if self._lost_at is not None:
+            self._lost_at = None
+            if self._on_change:
+                self._on_change(None)
 
     def wait(self, error: SeamlessError) -> None:
         """Sleep before the next attempt; raises `error` when patience has run out."""
         now = time.monotonic()
-        self._lost_at = self._lost_at or now
+        if self._lost_at is None:
+            self._lost_at = now
+            if self._on_change:
+                self._on_change(error)
         if now - self._lost_at >= self._limit_s:
             raise error
         time.sleep(self._delay_s * random.uniform(0.8, 1.2))

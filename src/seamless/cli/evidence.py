@@ -1,0 +1,85 @@
+"""What a stage's `detail` says, in words. Its content comes from stages of many kinds and is read leniently.
+
+note         one line
+tests        {"tests", "failed", "skipped", "failures": [{"name", "message"}]}
+peers        [{"service", "commit", "digest", "source"}]
+address      where the deployed service answers
+explanation  lines, why a deployment failed
+kept_from    the run whose result was kept
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from seamless.logtext import plain
+from seamless.model import short
+
+if TYPE_CHECKING:
+    from seamless.wire import StageJSON
+
+_SHOWN_FAILURES = 5
+
+
+def notes(stage: StageJSON) -> list[str]:
+    """What a stage that is not a failure has to say, most telling first."""
+    detail = stage["detail"]
+    kept = detail.get("kept_from")
+    found = [
+        f"kept from {plain(str(kept))}" if kept else "",
+        test_counts(detail.get("tests")),
+        against(detail.get("peers")),
+        plain(str(detail.get("note") or "")),
+        plain(str(detail.get("address") or "")),
+    ]
+    return [note for note in found if note]
+
+
+def test_counts(tests: object) -> str:
+    """`48 tests`, `2 of 48 tests failed`; "" when no report was read."""
+    if not isinstance(tests, Mapping) or not tests.get("tests"):
+        return ""
+    total, failed, skipped = (int(tests.get(name) or 0) for name in ("tests", "failed", "skipped"))
+    counted = f"{total} test" if total == 1 else f"{total} tests"
+    if failed:
+        return f"{failed} of {counted} failed"
+    return f"{counted}, {skipped} skipped" if skipped else counted
+
+
+def failed_tests(tests: object) -> list[tuple[str, str]]:
+    """(name, message) of the first failed tests; a last entry counts the others."""
+    failures = tests.get("failures") if isinstance(tests, Mapping) else None
+    if not isinstance(failures, Sequence) or not isinstance(tests, Mapping):
+        return []
+    shown = [
+        (plain(str(one.get("name", ""))), plain(str(one.get("message", ""))))
+        for one in failures[:_SHOWN_FAILURES]
+        if isinstance(one, Mapping)
+    ]
+    others = int(tests.get("failed") or 0) - len(shown)
+    return [*shown, (f"and {others} more", "")] if others > 0 else shown
+
+
+def against(peers: object) -> str:
+    """`against notification@1e930b4, gateway@fc010d4 (production)`."""
+    if not isinstance(peers, Sequence) or not peers or isinstance(peers, str):
+        return ""
+    return "against " + join_peers([peer for peer in peers if isinstance(peer, Mapping)])
+
+
+def join_peers(peers: Sequence[Mapping[str, Any]]) -> str:
+    """`notification@1e930b4, gateway@fc010d4 (production)`; the source is said once when it is the same for all."""
+    sources = [str(peer.get("source") or "") for peer in peers]
+    names = [f"{peer.get('service')}@{short(str(peer.get('commit') or '?'))}" for peer in peers]
+    if len(set(sources)) > 1:
+        names = [f"{name} ({source})" if source else name for name, source in zip(names, sources, strict=True)]
+        return plain(", ".join(names))
+    return plain(", ".join(names) + (f" ({sources[0]})" if sources and sources[0] else ""))
+
+
+def explanation(stage: StageJSON) -> list[str]:
+    """The lines that explain a failed deployment or build."""
+    found = stage["detail"].get("explanation")
+    lines = [found] if isinstance(found, str) else found if isinstance(found, Sequence) else []
+    return [plain(line) for text in lines for line in str(text).splitlines()]

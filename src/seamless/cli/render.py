@@ -1,0 +1,262 @@
+"""One run as text: its header, its stages, and the block that says how it ended or what it waits for.
+
+Pure functions from the API's JSON to lines. All text that came from outside goes through `plain`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from seamless.cli import evidence
+from seamless.cli.formats import age_in_words, duration, local_time, seconds_between
+from seamless.logtext import GLYPHS, glyphs, plain
+from seamless.model import short
+
+if TYPE_CHECKING:
+    from seamless.wire import ApprovalJSON, CommitJSON, RunJSON, StageJSON
+
+STYLES: Final = {
+    "idle": "dim",
+    "in_progress": "cyan",
+    "awaiting_approval": "yellow",
+    "success": "green",
+    "failure": "red",
+    "skipped": "dim",
+    "cancelled": "yellow",
+}
+_WORDS: Final = {"failure": "failed", "skipped": "skipped", "cancelled": "cancelled"}
+_NAME_WIDTH: Final = 17
+_BAR_WIDTH: Final = 20
+_SHOWN_COMMITS: Final = 3
+_GAP: Final = "      "
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """For whom something is rendered, when, and with which glyphs."""
+
+    name: str
+    now: datetime
+    glyphs: Mapping[str, str] = GLYPHS
+
+    @classmethod
+    def at_present(cls, name: str) -> Viewer:
+        """For standard output, now."""
+        return cls(name, datetime.now(UTC), glyphs(sys.stdout.encoding))
+
+    def glyph(self, state: str) -> str:
+        return self.glyphs.get(state, "?")
+
+    def call(self, user: str) -> str:
+        """`you`, or the user's name."""
+        return "you" if user == self.name else plain(user)
+
+
+def header(run: RunJSON, viewer: Viewer, width: int | None = None) -> Text:
+    """`payment-42  main  9f3c2ab  "Retry card declines"  by you`, and at the right edge how to see it again."""
+    line = Text(no_wrap=True)
+    line.append(run["id"], "bold")
+    line.append(f"  {ref_name(run['ref'])}  {short(run['commit'])}")
+    if run["subject"]:
+        line.append(f"  {quoted(run['subject'], 60)}")
+    line.append(f"  by {viewer.call(run['requested_by'])}")
+    again = f"seamless show {run['id']}"
+    if width is not None and (room := width - line.cell_len - len(again)) >= 2:
+        line.append(" " * room + again, "dim")
+    return line
+
+
+def details(run: RunJSON, viewer: Viewer) -> list[Text]:
+    """What else is known of a run: what started it, when, and what it repeats."""
+    began = run["started_at"] or run["created_at"]
+    seconds = seconds_between(run["started_at"], run["ended_at"], viewer.now)
+    words = [
+        f"trigger {run['trigger']}",
+        f"{'started' if run['started_at'] else 'asked for'} {local_time(began)}",
+        f"{'took' if run['ended_at'] else 'for'} {duration(seconds)}" if seconds is not None else "",
+        f"again after {plain(run['rerun_of'])}" if run["rerun_of"] else "",
+        f"being cancelled: {plain(run['cancel_requested'])}" if run["cancel_requested"] and not run["ended_at"] else "",
+    ]
+    return [Text("  " + " · ".join(word for word in words if word), "dim", no_wrap=True)]
+
+
+def stage_rows(run: RunJSON, viewer: Viewer) -> list[Text]:
+    return [stage_row(stage, viewer) for stage in run["stages"]]
+
+
+def stage_row(stage: StageJSON, viewer: Viewer) -> Text:
+    """`  ✔ prepare            4.1 s  kept tree, 12 files changed`."""
+    state = stage["state"]
+    style = STYLES.get(state, "")
+    seconds = seconds_between(stage["started_at"], stage["ended_at"], viewer.now)
+    shown = duration(seconds) if seconds is not None and state != "idle" else ""
+    line = Text(no_wrap=True)
+    line.append(f"  {viewer.glyph(state)} ", style)
+    line.append(f"{stage['name']:<{_NAME_WIDTH}}", "dim" if style == "dim" else "")
+    line.append(f" {shown:>8}  ")
+    if state == "in_progress":
+        _append_progress(line, seconds or 0.0, stage["usual_s"])
+        if stage["attempt"] > 1:
+            line.append(f"  attempt {stage['attempt']}", "yellow")
+    elif word := _WORDS.get(state):
+        line.append(word, style)
+        line.append(f": {plain(stage['reason'])}" if stage["reason"] else "")
+    said = " · ".join(evidence.notes(stage))
+    if said:
+        line.append(said if line.plain.endswith("  ") else f" · {said}", "dim")
+    line.rstrip()
+    return line
+
+
+def _append_progress(line: Text, seconds: float, usual_s: float | None) -> None:
+    """A bar that is full at the usual time; nothing when there is none to go by."""
+    if not usual_s:
+        line.append("running")
+        return
+    filled = min(_BAR_WIDTH, int(_BAR_WIDTH * seconds / usual_s))
+    bar = "━" * filled + ("╸" if filled < _BAR_WIDTH else "")
+    line.append(bar, "cyan")
+    line.append(" " * (_BAR_WIDTH + 2 - len(bar)) + f"usually {duration(usual_s)}", "dim")
+
+
+def ending(run: RunJSON, viewer: Viewer) -> list[Text]:
+    """How the run ended, or what it waits for; nothing while it goes on."""
+    match run["state"]:
+        case "awaiting_approval":
+            return approval_block(run, viewer)
+        case "failure":
+            return failure_block(run, viewer)
+        case "cancelled":
+            return [_verdict("cancelled", f"{run['id']} was cancelled", run["reason"], viewer)]
+        case "success":
+            return [_verdict("success", f"{run['id']} succeeded{_after(run)}", _result(run), viewer)]
+        case _:
+            return []
+
+
+def _verdict(state: str, what: str, why: str | None, viewer: Viewer) -> Text:
+    line = Text.assemble((f"{viewer.glyph(state)} ", STYLES[state]), (what, "bold"), no_wrap=True)
+    line.append(f": {plain(why)}" if why else "")
+    return line
+
+
+def _after(run: RunJSON) -> str:
+    seconds = seconds_between(run["started_at"], run["ended_at"])
+    return f" in {duration(seconds)}" if seconds is not None else ""
+
+
+def _result(run: RunJSON) -> str | None:
+    """What a successful run changed: the last environment that it deployed to."""
+    for stage in reversed(run["stages"]):
+        if stage["name"].startswith("deploy_") and stage["state"] == "success":
+            address = stage["detail"].get("address")
+            where = f" at {address}" if address else ""
+            return f"{stage['name'].removeprefix('deploy_')} runs {short(run['commit'])}{where}"
+    return None
+
+
+def failure_block(run: RunJSON, viewer: Viewer) -> list[Text]:
+    """What failed, why, and what to do next; one paragraph for each stage that failed."""
+    failed = [stage for stage in run["stages"] if stage["state"] == "failure"]
+    if not failed:
+        return [_verdict("failure", f"{run['id']} failed", run["reason"], viewer)]
+    lines: list[Text] = []
+    for stage in failed:
+        seconds = seconds_between(stage["started_at"], stage["ended_at"], viewer.now)
+        line = _verdict(
+            "failure", f"{run['id']} failed in {stage['name']}", stage["reason"] or "no reason is known", viewer
+        )
+        line.append(f" after {duration(seconds)}" if seconds is not None else "")
+        if counts := evidence.test_counts(stage["detail"].get("tests")):
+            line.append(f"{_GAP}({counts})")
+        lines.append(line)
+        for name, message in evidence.failed_tests(stage["detail"].get("tests")):
+            lines.append(Text(f"  {name}"))
+            lines.extend(Text(f"      {part}", "dim") for part in message.splitlines())
+        lines.extend(Text(f"  {line}") for line in evidence.explanation(stage))
+    first = failed[0]["name"]
+    commands = [f"seamless logs {run['id']} {first}"]
+    if not first.startswith("deploy_"):
+        commands.append(f"seamless shell {run['id']}")
+    commands.append(f"seamless rerun {run['id']} --from {first}")
+    return [*lines, _commands(commands)]
+
+
+def approval_block(run: RunJSON, viewer: Viewer) -> list[Text]:
+    """What the approval would let through, and the two commands that answer it."""
+    approval = run["approval"]
+    if approval is None:
+        return [_verdict("awaiting_approval", f"{run['id']} is waiting for approval", run["reason"], viewer)]
+    lines = [_verdict("awaiting_approval", f"{run['id']} is waiting for approval", approval["why"], viewer)]
+    facts = [
+        ("production today", _production(approval["production"], viewer)),
+        ("would become", f"{short(run['commit'])}  {_commits(approval, viewer)}"),
+    ]
+    if image := approval["image"]:
+        facts.append(("image", _short_digest(image["digest"])))
+    if approval["tested_against"]:
+        facts.append(("tested against", evidence.join_peers(approval["tested_against"])))
+    if approval["task_definition"]:
+        facts.append(("task definition", plain(approval["task_definition"])))
+    release = ""
+    if hold := approval["hold"]:
+        facts.append(("on hold", f"{quoted(hold['why'], 60)} ({viewer.call(hold['by'])})"))
+        release = " --release"
+    lines.extend(Text.assemble("  ", (f"{name:<18}", "dim"), fact, no_wrap=True) for name, fact in facts)
+    service = run["service"]
+    answer = _commands([f"seamless approve {service}{release}", f'seamless reject {service} --why "…"'])
+    answer.append(f"{_GAP}expires {local_time(approval['expires_at'])}", "dim")
+    return [*lines, answer]
+
+
+def _production(commit: CommitJSON | None, viewer: Viewer) -> str:
+    if commit is None:
+        return "nothing"
+    seconds = seconds_between(commit["committed_at"], None, viewer.now) or 0.0
+    author = viewer.call(commit["author"])
+    return f"{short(commit['commit'])}  {quoted(commit['subject'], 40)} ({author}, {age_in_words(seconds)} old)"
+
+
+def _commits(approval: ApprovalJSON, viewer: Viewer) -> str:
+    commits = approval["commits"]
+    if not approval["commits_known"]:
+        return "the commits between are not known: production's is not among its ancestors"
+    if not commits:
+        return "no new commits"
+    count = "1 commit" if len(commits) == 1 else f"{len(commits)} commits"
+    named = [f"{quoted(one['subject'], 40)} ({viewer.call(one['author'])})" for one in commits[:_SHOWN_COMMITS]]
+    rest = [f"and {len(commits) - _SHOWN_COMMITS} more"] if len(commits) > _SHOWN_COMMITS else []
+    return f"{count}: {', '.join([*named, *rest])}"
+
+
+def _commands(commands: Sequence[str]) -> Text:
+    return Text("  " + _GAP.join(commands), "cyan", no_wrap=True)
+
+
+def _short_digest(digest: str) -> str:
+    """`sha256:4be1…97c`."""
+    kind, _, value = digest.partition(":")
+    return f"{kind}:{value[:4]}…{value[-3:]}" if value else plain(digest)
+
+
+def ref_name(ref: str) -> str:
+    """A ref as people name it: `main`, `#17`, `v1.2`, `local`."""
+    for prefix in ("refs/heads/", "refs/tags/"):
+        if ref.startswith(prefix):
+            return plain(ref.removeprefix(prefix))
+    if ref.startswith("refs/pull/"):
+        return "#" + plain(ref.split("/")[2])
+    return plain(ref)
+
+
+def quoted(text: str, width: int) -> str:
+    """One line of someone's text in quotation marks, at most `width` cells of it."""
+    line = plain(text).partition("\n")[0]
+    return f'"{line}"' if cell_len(line) <= width else f'"{set_cell_size(line, width - 1).rstrip()}…"'

@@ -1,0 +1,183 @@
+"""Runs: start one, list them, show one, cancel, run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seamless.cli.deploys import AsJson, Detach, show_or_follow
+from seamless.cli.session import print_json, session_of, user_name
+from seamless.errors import UsageError
+
+if TYPE_CHECKING:
+    from seamless.client import Client
+    from seamless.wire import RunJSON
+
+app = typer.Typer()
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run, or a service for its latest run.")]
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    service: Annotated[str, typer.Argument(metavar="SERVICE")],
+    ref: Annotated[
+        str | None,
+        typer.Option("--ref", metavar="REF", show_default=False, help="Branch, tag or commit. Default: its branch."),
+    ] = None,
+    checks: Annotated[bool, typer.Option("--checks", help="Only prepare, code_quality and unit_test.")] = False,
+    staging: Annotated[bool, typer.Option("--staging", help="Deploy another ref than the branch to staging.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build a new image although there is one.")] = False,
+    local: Annotated[
+        Path | None,
+        typer.Option("--local", metavar="PATH", show_default=False, help="Check this working tree, changes and all."),
+    ] = None,
+    detach: Detach = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the pipeline for a service and follow it.
+
+    Ends with 0 when the run has succeeded, 1 when it failed or was cancelled, 4 when it waits for approval.
+    Ctrl-C ends the command, not the run.
+
+    \b
+    Examples:
+      seamless run payment
+      seamless run payment --ref feature/retry --staging
+      seamless run payment --local .
+    """
+    if local is not None and (ref or staging or rebuild):
+        raise UsageError("--local runs the checks on a working tree: it takes no --ref, --staging or --rebuild")
+    session = session_of(context)
+    with session.agent() as agent:
+        if local is not None:
+            started = _start_local(agent, service, local)
+        else:
+            started = agent.start_run(service, ref=ref, checks=checks, staging=staging, rebuild=rebuild)
+        raise typer.Exit(show_or_follow(session, agent, started, detach=detach, as_json=as_json))
+
+
+def _start_local(agent: Client, service: str, path: Path) -> RunJSON:
+    from seamless.cli.tree import head_of, root_of, tar_of
+
+    root = root_of(path)
+    return agent.start_local_run(service, tar_of(root), commit=head_of(root))
+
+
+@app.command("runs")
+def list_runs(
+    context: typer.Context,
+    service: Annotated[str | None, typer.Argument(metavar="[SERVICE]", show_default=False)] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            "--state",
+            metavar="STATE",
+            show_default=False,
+            help="idle, in_progress, awaiting_approval, success, failure or cancelled.",
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List runs, newest first.
+
+    \b
+    Examples:
+      seamless runs
+      seamless runs payment --state failure
+    """
+    session = session_of(context)
+    with session.agent() as agent:
+        found = agent.runs(service=service, state=state, limit=limit)
+    if as_json:
+        print_json(found)
+        return
+    from seamless.cli.render import Viewer
+    from seamless.cli.tables import runs_table
+
+    if not found:
+        print("no runs")
+    for line in runs_table(found, Viewer.at_present(user_name())) if found else []:
+        session.console.print(line)
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    run: RunName,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Show a run and what to do next.
+
+    Its stages, and how it ended, or what it waits for and what an approval would let through.
+
+    \b
+    Examples:
+      seamless show payment-42
+      seamless show payment --json
+    """
+    session = session_of(context)
+    with session.agent() as agent:
+        found = agent.run(run)
+    if as_json:
+        print_json(found)
+        return
+    from seamless.cli.render import Viewer, details, ending, header, stage_rows
+
+    viewer = Viewer.at_present(user_name())
+    for line in [header(found, viewer), *details(found, viewer), *stage_rows(found, viewer), *ending(found, viewer)]:
+        session.console.print(line)
+
+
+@app.command()
+def cancel(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or a service for its newest active one.")],
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", show_default=False, help="Kept with the run.")] = "",
+) -> None:
+    """Cancel a run. A deploy that has begun is rolled back first.
+
+    \b
+    Example:
+      seamless cancel payment-42 --why "the wrong branch"
+    """
+    with session_of(context).agent() as agent:
+        cancelled = agent.cancel(run, why)
+    if cancelled["state"] == "cancelled":
+        print(f"{cancelled['id']} is cancelled")
+    else:
+        print(f"{cancelled['id']} is being cancelled. seamless show {cancelled['id']} tells how far that is")
+
+
+@app.command()
+def rerun(
+    context: typer.Context,
+    run: RunName,
+    from_stage: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="STAGE",
+            show_default=False,
+            help="Keep what succeeded and does not come after this stage.",
+        ),
+    ] = None,
+    detach: Detach = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a run's commit again, and follow that.
+
+    It is a new run, on today's parameters.
+
+    \b
+    Examples:
+      seamless rerun payment-43
+      seamless rerun payment-43 --from unit_test
+    """
+    session = session_of(context)
+    with session.agent() as agent:
+        started = agent.rerun(run, from_stage=from_stage)
+        raise typer.Exit(show_or_follow(session, agent, started, detach=detach, as_json=as_json))

@@ -1,0 +1,117 @@
+"""What the global options say: which agent to speak to, and how to write to this terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import sys
+import tomllib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import typer
+
+from seamless.errors import ConfigError
+from seamless.paths import default_data_dir, default_socket, find_config, resolve
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from seamless.client import Client
+
+
+@dataclass(frozen=True)
+class Session:
+    config: Path | None  # --config
+    socket: Path | None  # --socket, $SEAMLESS_SOCKET
+    no_color: bool
+
+    @cached_property
+    def config_file(self) -> Path:
+        """Raises ConfigError when there is none."""
+        return find_config(self.config)
+
+    @cached_property
+    def socket_path(self) -> Path:
+        """Where the agent listens. Of the configuration only this is read: the agent is its judge."""
+        return self.socket or self._place("socket", default_socket)
+
+    @cached_property
+    def data_dir(self) -> Path:
+        return self._place("data_dir", default_data_dir)
+
+    def _place(self, key: str, default: Any) -> Path:
+        written = self._agent_table.get(key)
+        return resolve(written, self.config_file) if isinstance(written, str) else default()
+
+    @cached_property
+    def _agent_table(self) -> dict[str, Any]:
+        try:
+            file = self.config_file
+        except ConfigError:
+            if self.config is not None:
+                raise
+            return {}
+        try:
+            table = tomllib.loads(file.read_text(encoding="utf-8")).get("agent", {})
+        except FileNotFoundError:
+            raise ConfigError(f"{file}: no such file") from None
+        except OSError as error:
+            raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise ConfigError(f"{file}: is not TOML: {error}", hint="Or name the socket: --socket PATH") from None
+        return table if isinstance(table, dict) else {}
+
+    def agent(self) -> Client:
+        """A client for the agent; nothing is sent yet."""
+        from seamless.client import Client
+
+        return Client(self.socket_path)
+
+    @cached_property
+    def console(self) -> Console:
+        """Standard output. Widths of a pipe are unlimited, text is never taken for markup."""
+        from rich.console import Console
+
+        return Console(
+            no_color=True if self.no_color else None,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            soft_wrap=True,
+        )
+
+    @property
+    def is_live(self) -> bool:
+        """Whether standard output is a terminal on which lines can be drawn anew."""
+        return sys.stdout.isatty() and not self.console.is_dumb_terminal
+
+    @property
+    def has_colors(self) -> bool:
+        return self.console.is_terminal and not self.console.no_color and self.console.color_system is not None
+
+
+def session_of(context: typer.Context) -> Session:
+    return cast(Session, context.find_root().obj)
+
+
+def print_json(value: object) -> None:
+    """One document. Escaped to ASCII, so that nothing in it can drive a terminal."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def print_json_line(value: object) -> None:
+    """One line of NDJSON, at once."""
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def user_name() -> str:
+    """Whom the agent takes this user for."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

@@ -1,0 +1,186 @@
+"""Lists as tables: the fleet, runs, images, services. Pure functions from the API's JSON to lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from seamless.cli.formats import age, age_of, duration, seconds_between
+from seamless.cli.render import STYLES, Viewer, quoted, ref_name
+from seamless.logtext import plain, word
+from seamless.model import short
+
+if TYPE_CHECKING:
+    from seamless.wire import HeadJSON, ImageJSON, ReleaseJSON, RunJSON, ServiceJSON, ServiceStatusJSON
+
+Cell = str | Text
+_GAP = "  "
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[Text]:
+    """Columns as wide as their widest cell, the last one as long as it is."""
+    cells = [[Text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    titles = [Text(title, "dim") for title in header]
+    widths = [max(row[column].cell_len for row in [titles, *cells]) for column in range(len(header))]
+    lines = []
+    for row in [titles, *cells]:
+        line = Text(no_wrap=True)
+        for cell, width in zip(row, widths, strict=True):
+            line.append_text(cell).append(" " * (width - cell.cell_len) + _GAP)
+        line.rstrip()
+        lines.append(line)
+    return lines
+
+
+def status_table(services: Sequence[ServiceStatusJSON], viewer: Viewer) -> list[Text]:
+    """A line for each service: what is the newest commit, what runs where since when, what happens now."""
+    rows: list[list[Cell]] = [
+        [
+            plain(service["service"]),
+            _head(service["head"]),
+            *_release(service["staging"], viewer),
+            *_release(service["production"], viewer),
+            _now(service, viewer),
+        ]
+        for service in services
+    ]
+    return table(["service", "head", "staging", "", "production", "", "now"], rows)
+
+
+def _head(head: HeadJSON | None) -> str:
+    return short(head["commit"]) if head else "-"
+
+
+def _release(release: ReleaseJSON | None, viewer: Viewer) -> tuple[Cell, Cell]:
+    """Commit and age. A deployment that cannot be vouched for is marked."""
+    if release is None:
+        return "-", ""
+    commit = short(release["commit"])
+    known = Text(commit) if release["state"] == "success" else Text(f"{commit} {plain(release['state'])}", "yellow")
+    return known, Text(f"{age_of(release['deployed_at'], viewer.now):>4}", "dim")
+
+
+def _now(service: ServiceStatusJSON, viewer: Viewer) -> Text:
+    """What happens to a service, most urgent first; a check mark when nothing does."""
+    parts = [("in_progress", f"{run['id']} {_progress(run, viewer)}", "cyan") for run in service["running"]]
+    if waiting := service["waiting"]:
+        since = age_of(_waiting_since(waiting), viewer.now)
+        parts.append(("awaiting_approval", f"waiting for approval  {waiting['id']}  ({since})", "yellow"))
+    if hold := service["hold"]:
+        restored = f" since {short(hold['commit'])} was restored" if hold["commit"] else ""
+        parts.append(("on_hold", f"on hold{restored}: {quoted(hold['why'], 40)} ({viewer.call(hold['by'])})", "yellow"))
+    if red := service["red_since"]:
+        where = plain(" ".join(part for part in (red["run"], red["stage"]) if part))
+        why = f", {plain(red['reason'])}" if red["reason"] else ""
+        parts.append(("failure", f"red for {age_of(red['since'], viewer.now)}: {where}{why}", "red"))
+    if service["problem"]:
+        parts.append(("unknown", plain(service["problem"]), "red"))
+    if not parts:
+        return Text(viewer.glyph("success"), "green")
+    return Text("  ·  ").join(Text(f"{viewer.glyph(state)} {text}".rstrip(), style) for state, text, style in parts)
+
+
+def _waiting_since(run: RunJSON) -> str:
+    """When the last of its stages ended; of a run that waits before its first, when it was created."""
+    return max([stage["ended_at"] for stage in run["stages"] if stage["ended_at"]] or [run["created_at"]])
+
+
+def _progress(run: RunJSON, viewer: Viewer) -> str:
+    """The stages that run now, with the time of the one that has run longest; "queued" before there is any."""
+    active = [stage for stage in run["stages"] if stage["state"] == "in_progress"]
+    if not active:
+        return "queued" if run["state"] == "idle" else ""
+    longest = max(seconds_between(stage["started_at"], None, viewer.now) or 0.0 for stage in active)
+    return f"{', '.join(stage['name'] for stage in active)} {duration(longest)}"
+
+
+def runs_table(runs: Sequence[RunJSON], viewer: Viewer) -> list[Text]:
+    return table(
+        ["run", "state", "trigger", "ref", "commit", "age", "took", "by", "subject"],
+        [
+            [
+                plain(run["id"]),
+                _state(run["state"], viewer),
+                run["trigger"],
+                ref_name(run["ref"]),
+                short(run["commit"]),
+                age_of(run["created_at"], viewer.now),
+                _took(run, viewer),
+                viewer.call(run["requested_by"]),
+                quoted(run["subject"], 50) if run["subject"] else "",
+            ]
+            for run in runs
+        ],
+    )
+
+
+def _state(state: str, viewer: Viewer) -> Text:
+    return Text(f"{viewer.glyph(state)} {word(state)}", STYLES.get(state, ""))
+
+
+def _took(run: RunJSON, viewer: Viewer) -> str:
+    seconds = seconds_between(run["started_at"], run["ended_at"], viewer.now)
+    return "" if seconds is None else duration(seconds) if run["ended_at"] else age(seconds)
+
+
+def images_table(images: Sequence[ImageJSON], viewer: Viewer) -> list[Text]:
+    return table(
+        ["commit", "built", "run", "runs in", "deployable", "digest", "ref"],
+        [
+            [
+                short(image["commit"]),
+                f"{age_of(image['built_at'], viewer.now)} ago",
+                plain(image["run"]),
+                ", ".join(image["environments"]) or "-",
+                "yes" if image["deployable"] else "no",
+                plain(image["digest"].removeprefix("sha256:")[:12]),
+                plain(image["ref"]),
+            ]
+            for image in images
+        ],
+    )
+
+
+def services_table(services: Sequence[ServiceJSON]) -> list[Text]:
+    return table(
+        ["service", "branch", "triggers", "repository"],
+        [
+            [
+                plain(service["name"]),
+                plain(service["branch"]),
+                ", ".join(service["triggers"]),
+                plain(service["repo"] + (f" ({service['path']})" if service["path"] else "")),
+            ]
+            for service in services
+        ],
+    )
+
+
+def parameters_table(parameters: dict[str, Any], sources: dict[str, str]) -> list[Text]:
+    """The resolved parameters of a service, each with where it comes from."""
+    return table(
+        ["parameter", "value", "from"],
+        [
+            [plain(name), plain(_value(value)), plain(str(sources.get(name, "default")))]
+            for name, value in parameters.items()
+        ],
+    )
+
+
+def _value(value: object) -> str:
+    """As one would write it in the configuration, more or less, on one line."""
+    match value:
+        case None:
+            return "-"
+        case str():
+            return repr(value) if "\n" in value or not value else value
+        case bool():
+            return str(value).lower()
+        case list():
+            return "[" + ", ".join(_value(one) for one in value) + "]"
+        case dict():
+            return "{ " + ", ".join(f"{key} = {_value(one)}" for key, one in value.items()) + " }" if value else "{}"
+        case _:
+            return str(value)
