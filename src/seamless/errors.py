@@ -18,7 +18,7 @@ when it is one sentence fragment, and neither holds a secret.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class SeamlessError(Exception):
@@ -82,6 +82,7 @@ class StageError(SeamlessError):
     def __init__(self, message: str, *, exit_code: int | None = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.stage_exit_code = exit_code
+        self.detail: dict[str, Any] = {}  # evidence that is kept with the stage, e.g. "tests", "explanation"
 
 
 class InterruptedStageError(StageError):

@@ -154,7 +154,7 @@ class Run:
     trust: Trust
     ref: str  # "refs/heads/main", "refs/pull/17/head", "local"
     commit: str  # full SHA; a pull request's head
-    base: str | None  # for a pull request: the target branch that its head is merged onto
+    base: str | None  # for a pull request: the commit of the target branch that its head is merged onto
     subject: str
     author: str
     state: RunState

@@ -12,6 +12,8 @@ from seamless.agent.store.heads import Heads
 from seamless.agent.store.images import Images
 from seamless.agent.store.runs import NewRun, Runs, StaleStateError
 from seamless.agent.store.workspaces import Tree, View, Workspaces
+from seamless.model import Run
+from seamless.transitions import RunEvent, RunState, StageEvent, StageState
 
 __all__ = [
     "DeployLockedError",
@@ -46,6 +48,21 @@ class Store:
     def transaction(self) -> AbstractAsyncContextManager[None]:
         """All or nothing for everything the calling task stores inside."""
         return self._database.transaction()
+
+    async def end_waiting(self, run: Run, event: RunEvent, *, reason: str, actor: str) -> Run:
+        """Ends a run that waits for approval, with all that it has not started."""
+        async with self.transaction():
+            for stage in run.stages:
+                if stage.state is StageState.IDLE:
+                    await self.runs.transition_stage(run, stage, StageEvent.CANCEL, reason=reason, actor=actor)
+            return await self.runs.transition(run, event, reason=reason, actor=actor)
+
+    async def void_waiting(self, cause: Run, reason: str, *, older_than: int | None = None) -> None:
+        """Voids the approvals that the service's other runs wait for."""
+        async with self.transaction():
+            for run in await self.runs.newest(service=cause.service, states=[RunState.AWAITING_APPROVAL]):
+                if run.id != cause.id and (older_than is None or run.number < older_than):
+                    await self.end_waiting(run, RunEvent.VOID, reason=reason, actor="agent")
 
     async def close(self) -> None:
         await self._database.close()

@@ -89,6 +89,14 @@ class Deployments:
         )
         return None if row is None else rows.deployment(row)
 
+    async def unknown(self, service: str, environment: Environment) -> list[Deployment]:
+        """Those that were lost sight of, oldest first."""
+        found = await self._db.rows(
+            "SELECT * FROM deployments WHERE service = ? AND environment = ? AND state = 'unknown' ORDER BY id",
+            (service, environment),
+        )
+        return [rows.deployment(row) for row in found]
+
     async def newest_main_number(self, service: str, environment: Environment) -> int | None:
         """The number of the newest `main` run that was deployed there."""
         row = await self._db.row(

@@ -1,0 +1,79 @@
+"""Nothing left: removes what a run made on the engine and the disk, once the run is over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Set
+from datetime import timedelta
+from typing import Final
+
+from seamless.agent.resources import Resources
+from seamless.config import Parameters
+from seamless.errors import SeamlessError
+from seamless.executors import LABEL_ROLE, LABEL_RUN, Found
+from seamless.model import Run, utc_now
+from seamless.transitions import RunState
+
+_KEEPERS: Final = frozenset({"deployment", "network"})  # roles that are nobody's run
+_KEPT_CHECK_S: Final = 300.0
+_log = logging.getLogger(__name__)
+
+
+class Cleaner:
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+
+    async def clean(self, run: Run) -> None:
+        """Idempotent. What cannot be removed now is tried again when the agent starts."""
+        try:
+            found = [item for item in await self._resources.executor.find() if item.labels.get(LABEL_RUN) == run.id]
+            await self._remove(found)
+            await self._finish(run)
+        except (SeamlessError, OSError):
+            _log.exception("could not clean up after %s; the next start of the agent tries again", run.id)
+
+    async def recover(self, active: Set[str]) -> None:
+        """Cleans up after every run that is over and every crash, then keeps an eye on kept workspaces."""
+        by_run: dict[str, list[Found]] = defaultdict(list)
+        for item in await self._resources.executor.find():
+            if item.labels.get(LABEL_ROLE) not in _KEEPERS and LABEL_RUN in item.labels:
+                by_run[item.labels[LABEL_RUN]].append(item)
+        for run, found in by_run.items():
+            if run not in active:
+                await self._remove(found)
+        for ended in await self._resources.store.runs.uncleaned():
+            await self._finish(ended)
+        await self._resources.workspaces.sweep(lambda run: run in active)
+        while True:
+            await self._resources.workspaces.discard_views(await self._resources.store.workspaces.expired_views())
+            await asyncio.sleep(_KEPT_CHECK_S)
+
+    async def _remove(self, found: Iterable[Found]) -> None:
+        """Containers first: they use the rest."""
+        executor = self._resources.executor
+        ordered = sorted(found, key=lambda item: ("container", "volume", "network").index(item.kind))
+        for item in ordered:
+            if item.labels.get(LABEL_ROLE) in _KEEPERS:
+                continue
+            match item.kind:
+                case "container":
+                    await executor.remove(item.name)
+                case "volume":
+                    await executor.remove_view(item.name)
+                case _:
+                    await executor.remove_network(item.name)
+
+    async def _finish(self, run: Run) -> None:
+        resources = self._resources
+        await resources.workspaces.keep_caches(run)
+        keep_s = Parameters.model_validate(run.parameters).keep_failed
+        if run.state is RunState.FAILURE and keep_s > 0:
+            await resources.store.workspaces.keep_views(run.id, utc_now() + timedelta(seconds=keep_s))
+        else:
+            await resources.workspaces.discard(run)
+        await resources.executor.remove_paths(
+            [path for path in (resources.data_dir / "spool" / run.id, resources.work(run.id)) if path.exists()]
+        )
+        await resources.store.runs.mark_cleaned(run.id)

@@ -1,0 +1,57 @@
+"""The configuration in force, reloaded when its file changes. A broken file changes nothing and is told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from watchfiles import awatch
+
+from seamless.agent.store import Store
+from seamless.config import Config, load_config
+from seamless.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+
+
+class LiveConfig:
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._config = load_config(file)
+        self.error: str | None = None
+
+    def __call__(self) -> Config:
+        return self._config
+
+    async def watch(self, store: Store, changed: Callable[[], None]) -> None:
+        """Follows the file for ever; calls `changed` after a new configuration came into force."""
+        # The folder, because editors replace the file.
+        async for changes in awatch(self._file.parent, recursive=False, debounce=200, step=50):
+            if any(Path(path) == self._file for _, path in changes):
+                await self._reload(store, changed)
+
+    async def _reload(self, store: Store, changed: Callable[[], None]) -> None:
+        try:
+            config = await asyncio.to_thread(load_config, self._file)
+            self._check_fixed(config)
+        except ConfigError as error:
+            self.error = error.message
+            _log.error("the new configuration is not in force:\n%s", error.message)
+            await store.events.add("config", "refuse", reason=error.message)
+            return
+        self.error = None
+        if config != self._config:
+            self._config = config
+            _log.info("the new configuration is in force")
+            await store.events.add("config", "reload")
+            changed()
+
+    def _check_fixed(self, config: Config) -> None:
+        for key in ("data_dir", "socket", "helper_image", "log_cap"):
+            if getattr(config.agent, key) != getattr(self._config.agent, key):
+                raise ConfigError(
+                    f"{self._file.name}: agent.{key}: a change needs a restart of the agent"
+                    " (seamless agent stop, then start)"
+                )

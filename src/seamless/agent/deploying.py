@@ -1,0 +1,138 @@
+"""The deploy stages: one deployment, from its record to its verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from seamless.agent.resources import Resources
+from seamless.agent.store import Store
+from seamless.agent.verdicts import StopSwitch, Verdict
+from seamless.config import EnvironmentSettings
+from seamless.errors import SeamlessError, StageError, UnavailableError
+from seamless.model import Deployment, Environment, Trigger, short
+from seamless.stages import StageContext
+from seamless.targets import DeployOutcome, DeployRequest, Target
+from seamless.transitions import DeploymentEvent, DeploymentState, StageEvent
+
+_log = logging.getLogger(__name__)
+
+
+class DeploymentJournal:
+    """Implements `targets.Journal`."""
+
+    def __init__(self, store: Store, deployment: Deployment) -> None:
+        self._store = store
+        self._deployment = deployment.id
+        self._entries = dict(deployment.journal)
+
+    def get(self, key: str) -> Any:
+        return self._entries.get(key)
+
+    async def record(self, **entries: Any) -> None:
+        await self._store.deployments.record_journal(self._deployment, entries)
+        self._entries.update(entries)
+
+
+class Deployer:
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._store = resources.store
+
+    async def deploy(self, context: StageContext, environment: Environment, switch: StopSwitch) -> Verdict:
+        """Carries out the deployment that was recorded when the stage started, or goes on with it."""
+        deployment = await self._store.deployments.of_run(context.run.id, environment)
+        assert deployment is not None, "a deploy stage starts together with the record of its deployment"
+        settings = self._resources.config().environments[environment]
+        target = self._resources.targets[settings.target]
+        try:
+            if deployment.state is DeploymentState.RECORDED:
+                if switch.reason is not None:
+                    return self._abandoned(deployment, StageEvent.CANCEL, switch.reason)
+                await self._reconcile(deployment, target, settings)
+                if not await target.has_image(deployment.image):
+                    raise StageError(f"the image {deployment.image.pullable} of {short(deployment.commit)} is gone")
+                deployment = await self._store.deployments.transition(deployment, DeploymentEvent.SUBMIT)
+        except SeamlessError as error:
+            return self._abandoned(deployment, StageEvent.FAIL, error.message)
+        request = _request(context, deployment, settings, switch.asked)
+        journal = DeploymentJournal(self._store, deployment)
+        try:
+            outcome = await target.deploy(request, journal, context.line)
+        except UnavailableError as error:
+            outcome = DeployOutcome(DeploymentEvent.LOSE_SIGHT, error.message)
+        except StageError as error:
+            outcome = DeployOutcome(DeploymentEvent.FAIL, error.message)
+        except Exception as error:
+            _log.exception("deployment %d of %s met an error of our own", deployment.id, context.run.id)
+            outcome = DeployOutcome(DeploymentEvent.LOSE_SIGHT, f"an error in Seamless itself: {error!r}")
+        if outcome.event is not DeploymentEvent.COMPLETE:
+            explanation = await target.explain(request, journal)
+            for line in explanation:
+                await context.line(line)
+            outcome = DeployOutcome(outcome.event, outcome.reason, {**outcome.detail, "explanation": explanation})
+        return self._judged(context, deployment, outcome, switch)
+
+    async def _reconcile(self, deployment: Deployment, target: Target, settings: EnvironmentSettings) -> None:
+        """Finds out what became of an earlier deployment that was lost sight of."""
+        for unknown in await self._store.deployments.unknown(deployment.service, deployment.environment):
+            release = await target.current(deployment.service, deployment.environment, settings.model_dump(mode="json"))
+            arrived = release is not None and release.deployment == unknown.id and release.healthy
+            await self._store.deployments.transition(
+                unknown,
+                DeploymentEvent.COMPLETE if arrived else DeploymentEvent.FAIL,
+                reason=f"found by deployment {deployment.id} of {deployment.run}",
+            )
+
+    def _abandoned(self, deployment: Deployment, event: StageEvent, reason: str) -> Verdict:
+        async def also() -> None:
+            await self._store.deployments.transition(deployment, DeploymentEvent.ABANDON, reason=reason)
+
+        return Verdict(event, reason, also=also)
+
+    def _judged(
+        self, context: StageContext, deployment: Deployment, outcome: DeployOutcome, switch: StopSwitch
+    ) -> Verdict:
+        async def also() -> None:
+            await self._store.deployments.transition(
+                deployment, outcome.event, reason=outcome.reason, detail=outcome.detail
+            )
+            if outcome.event is DeploymentEvent.COMPLETE and deployment.environment is Environment.PRODUCTION:
+                await self._end_released_hold(deployment)
+
+        detail = {"deployment": deployment.id, "commit": deployment.commit, **outcome.detail}
+        if outcome.event is DeploymentEvent.COMPLETE:
+            return Verdict(StageEvent.SUCCEED, detail={**detail, "note": outcome.reason}, also=also)
+        if switch.reason is not None:
+            reason = f"{switch.reason}; {outcome.reason}" if outcome.reason else switch.reason
+            return Verdict(StageEvent.CANCEL, reason, detail=detail, also=also)
+        return Verdict(StageEvent.FAIL, outcome.reason, detail=detail, also=also)
+
+    async def _end_released_hold(self, deployment: Deployment) -> None:
+        hold = await self._store.deployments.hold(deployment.service)
+        if hold is not None and hold.released_by_run == deployment.run and deployment.trigger is not Trigger.ROLLBACK:
+            await self._store.deployments.end_hold(deployment.service, by="agent", run=deployment.run)
+
+
+def _request(
+    context: StageContext, deployment: Deployment, settings: EnvironmentSettings, cancel: asyncio.Event
+) -> DeployRequest:
+    parameters = context.parameters.for_environment(deployment.environment)
+    return DeployRequest(
+        deployment=deployment.id,
+        run=context.run.id,
+        service=context.run.service,
+        environment=deployment.environment,
+        commit=deployment.commit,
+        image=deployment.image,
+        settings=settings.model_dump(mode="json"),
+        port=parameters.port,
+        publish=parameters.publish,
+        health=parameters.health,
+        env=parameters.env,
+        secret_env=context.secrets,
+        limits=parameters.limits.model_dump(mode="json"),
+        deadline_s=context.parameters.deploy_timeout,
+        cancel=cancel,
+    )

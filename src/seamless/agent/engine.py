@@ -1,0 +1,91 @@
+"""Keeps a driver for every run that has not ended, and cleans up after those that have."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from seamless.agent.cleaning import Cleaner
+from seamless.agent.driver import Driver
+from seamless.agent.gate import Gatekeeper
+from seamless.agent.resources import Resources
+from seamless.agent.slots import Slots
+from seamless.agent.stage_runner import StageRunner
+from seamless.model import Run
+
+_DRIVER_RETRY_S: Final = 5.0
+_log = logging.getLogger(__name__)
+
+
+class Engine:
+    def __init__(self, resources: Resources, gatekeeper: Gatekeeper) -> None:
+        self._resources = resources
+        self._gatekeeper = gatekeeper
+        self._slots = Slots(resources.config().agent.max_parallel_runs)
+        self._runner = StageRunner(resources)
+        self._cleaner = Cleaner(resources)
+        self._drivers: dict[str, Driver] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Adopts what an earlier agent left: runs go on, ended ones are cleaned up, strays are removed."""
+        active = await self._resources.store.runs.active()
+        for run in active:
+            self.submit(run)
+        self._spawn(self._cleaner.recover({run.id for run in active}), "recovery cleaning")
+
+    async def stop(self) -> None:
+        """Stops driving. Containers run on; the next agent adopts them."""
+        self._stopping = True
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def submit(self, run: Run) -> None:
+        """Drives a run to its end. The run is stored already."""
+        driver = Driver(run.id, self._resources, self._slots, self._runner, self._gatekeeper)
+        self._drivers[run.id] = driver
+        self._spawn(self._drive(run, driver), f"driver of {run.id}")
+
+    def wake(self, run: str) -> None:
+        """A run's row was changed by somebody else than its driver."""
+        driver = self._drivers.get(run)
+        if driver is not None:
+            driver.wake()
+
+    def wake_service(self, service: str) -> None:
+        """Something changed that the service's runs may wait for: a deployment ended, an approval was voided."""
+        for run, driver in self._drivers.items():
+            if run.rpartition("-")[0] == service:
+                driver.wake()
+
+    def configure(self) -> None:
+        """A new configuration is in force."""
+        self._slots.resize(self._resources.config().agent.max_parallel_runs)
+
+    async def _drive(self, run: Run, driver: Driver) -> None:
+        while True:
+            try:
+                ended = await driver.drive()
+                break
+            except asyncio.CancelledError:
+                raise
+            except Exception:  # a full disk, a bug: the run is in the store and goes on from there
+                _log.exception("the driver of %s failed; it begins again in %g s", run.id, _DRIVER_RETRY_S)
+                await asyncio.sleep(_DRIVER_RETRY_S)
+                driver = Driver(run.id, self._resources, self._slots, self._runner, self._gatekeeper)
+                self._drivers[run.id] = driver
+        del self._drivers[run.id]
+        await self._cleaner.clean(ended)
+
+    def _spawn(self, work: asyncio._CoroutineLike[None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("%s failed", task.get_name(), exc_info=task.exception())

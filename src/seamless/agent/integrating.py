@@ -1,0 +1,98 @@
+"""The integration_test stage, with what it needs of the store: the other services as deployed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seamless.agent.building import registry_auth
+from seamless.agent.resources import Resources
+from seamless.agent.store import Store
+from seamless.errors import InterruptedStageError, ProgrammingError
+from seamless.executors.builder import compose_cli
+from seamless.model import Environment, StageName
+from seamless.stages import StageContext, StageResult
+from seamless.stages.compose import clear_project, resolve_model, run_integration
+from seamless.stages.compose_file import read_compose_file
+from seamless.stages.integration import PeerImage, find_peers, plan_integration, project_name
+
+
+async def perform_integration(context: StageContext, resources: Resources) -> StageResult:
+    run, parameters = context.run, context.parameters
+    test = parameters.integration_test
+    assert test is not None, "a stage without parameters is skipped, see `skip_reason`"
+    attempt = context.stage.attempt
+    if context.resumed:
+        await clear_project(project_name(context.installation, run.id, attempt))
+        raise InterruptedStageError("the agent was stopped during the integration test")
+    checkout, folder = await _checkout(context)
+    _, version = await compose_cli()
+    file = read_compose_file(checkout, test.compose_file, folder=folder, version=version)
+    work = context.work / f"integration_test.{attempt}"
+    work.mkdir(parents=True, exist_ok=True, mode=0o700)
+    resolved = await resolve_model(file, work_dir=work)
+    services = resources.config().services
+    named = find_peers(resolved.get("services") or {}, test.map, {*services, run.service})
+    plan = plan_integration(
+        resolved,
+        file=file,
+        checkout=checkout,
+        test_service=test.test_service,
+        named=named,
+        images=await _images(context, set(named.values()), resources.store),
+        service=run.service,
+        installation=context.installation,
+        run=run.id,
+        attempt=attempt,
+        trust=run.trust,
+        limits=parameters.limits,
+    )
+    for note in plan.notes:
+        await context.line(note)
+    for peer in plan.peers:
+        what = peer.source if peer.commit is None else f"{peer.source} {peer.commit} {peer.digest}"
+        await context.line(f"{peer.compose_service}: {what}")
+    await run_integration(
+        plan,
+        spool=context.spool,
+        registry_auth=await registry_auth(resources.config().registries),
+        work_dir=work,
+        timeout_s=parameters.stage_timeout,
+        line=context.line,
+    )
+    return StageResult(plan.evidence)
+
+
+async def _checkout(context: StageContext) -> tuple[Path, str]:
+    """The checkout that holds the Compose file, and the folder in it that the file's path counts from."""
+    test = context.parameters.integration_test
+    assert test is not None
+    if test.repo is None:
+        return await context.workspaces.checked_out(context.run), context.parameters.path
+    other = await context.workspaces.checkout_other(context.run, context.stage, test.repo, test.branch, context.spool)
+    return other.files, test.path
+
+
+async def _images(context: StageContext, services: set[str], store: Store) -> dict[str, PeerImage]:
+    """The candidate, and the others as production has them, else staging, else the newest that may be deployed."""
+    found = {service: await _deployed(service, store) for service in services - {context.run.service}}
+    images = {service: image for service, image in found.items() if image is not None}
+    if context.run.service in services:
+        images[context.run.service] = await _candidate(context, store)
+    return images
+
+
+async def _deployed(service: str, store: Store) -> PeerImage | None:
+    for environment in (Environment.PRODUCTION, Environment.STAGING):
+        current = await store.deployments.current(service, environment)
+        if current is not None:
+            return PeerImage(current.image, current.commit, environment)
+    built = await store.images.newest_trusted(service)
+    return None if built is None else PeerImage(built.ref, built.commit, "build")
+
+
+async def _candidate(context: StageContext, store: Store) -> PeerImage:
+    build = context.run.stage(StageName.BUILD)
+    image = None if build is None else await store.images.get(build.detail["image"])
+    if image is None:
+        raise ProgrammingError(f"{context.run.id} has built no image")
+    return PeerImage(image.ref, image.commit, "candidate")

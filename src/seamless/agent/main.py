@@ -1,0 +1,213 @@
+"""The composition root: makes every part of the agent, starts them in order, and stops them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+
+from seamless import __version__, wire
+from seamless.agent.api import Api, create_app
+from seamless.agent.configuration import LiveConfig
+from seamless.agent.engine import Engine
+from seamless.agent.gate import Gatekeeper
+from seamless.agent.logs import LogStore
+from seamless.agent.operations import Operations
+from seamless.agent.peer import PeerHTTPProtocol, PeerWebSocketProtocol
+from seamless.agent.poller import Poller
+from seamless.agent.presenting import Presenter
+from seamless.agent.reactions import react
+from seamless.agent.resources import Resources
+from seamless.agent.store import Store
+from seamless.agent.workspaces import RunWorkspaces
+from seamless.errors import ConfigError, RefusedError
+from seamless.executors.docker import DockerExecutor
+from seamless.forges.git import GitForge
+from seamless.secretrefs import resolve
+from seamless.targets.docker import DockerTarget
+
+_FOLDERS: Final = ("logs", "spool", "work", "mirrors")
+_log = logging.getLogger("seamless.agent")
+
+
+def serve(config_file: Path) -> int:
+    """Runs the agent until SIGTERM or SIGINT; returns its exit code. Raises SeamlessError when it cannot start."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    config = LiveConfig(config_file)
+    os.umask(0o077)
+    with _owned(config().agent.data_dir) as data_dir:
+        asyncio.run(_serve(config, data_dir))
+    return 0
+
+
+@contextlib.contextmanager
+def _owned(data_dir: Path) -> Iterator[Path]:
+    """The data directory, made when it is not there, and ours alone until the end."""
+    try:
+        for folder in ("", *_FOLDERS):
+            (data_dir / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = open(data_dir / "agent.lock", "a+", encoding="ascii")  # noqa: SIM115 - held open until the end
+    except OSError as error:
+        raise ConfigError(
+            f"the data directory {data_dir} cannot be used: {(error.strerror or str(error)).lower()}",
+            hint="agent.data_dir names it; the agent's user must be able to write there",
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise RefusedError(
+                f"another agent (pid {lock.read().strip() or 'unknown'}) uses the data directory {data_dir}",
+                hint="seamless agent stop, or give this one an agent.data_dir of its own",
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield data_dir
+
+
+def _installation(data_dir: Path) -> str:
+    """Eight hexadecimal digits that tell this installation's containers from all others on the engine."""
+    file = data_dir / "installation"
+    if not file.exists():
+        new = file.with_suffix(".new")
+        new.write_text(secrets.token_hex(4), encoding="ascii")
+        new.rename(file)
+    return file.read_text(encoding="ascii").strip()
+
+
+async def _serve(config: LiveConfig, data_dir: Path) -> None:
+    ending = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sign, ending.set)
+    async with contextlib.AsyncExitStack() as stack:
+        agent = config().agent
+        installation = _installation(data_dir)
+        store = await Store.open(data_dir / "seamless.db")
+        stack.push_async_callback(store.close)
+        logs = LogStore(data_dir / "logs", agent.log_cap)
+        stack.callback(logs.close)
+
+        def login(registry: str) -> tuple[str, str] | None:
+            known = config().registries.get(registry)
+            return None if known is None else (known.username, resolve(known.password))
+
+        executor = await DockerExecutor.connect(installation, data_dir, agent.helper_image, auth=login)
+        stack.push_async_callback(executor.close)
+        forge = GitForge(data_dir / "mirrors", ca_bundle=agent.ca_bundle)
+        resources = Resources(
+            data_dir=data_dir,
+            installation=installation,
+            config=config,
+            store=store,
+            logs=logs,
+            executor=executor,
+            workspaces=RunWorkspaces(data_dir, installation, store, forge, executor),
+            forge=forge,
+            targets={"docker": DockerTarget(installation, login)},
+        )
+        gatekeeper = Gatekeeper(store, forge)
+        engine = Engine(resources, gatekeeper)
+        operations = Operations(resources, engine, gatekeeper)
+        poller = Poller(resources, operations)
+        background = [asyncio.create_task(react(store, engine, logs), name="reactions")]
+        stack.push_async_callback(_end, background)
+        await engine.start()
+        stack.push_async_callback(engine.stop)
+        poller.configure()
+        stack.push_async_callback(poller.stop)
+
+        def reconfigured() -> None:
+            engine.configure()
+            poller.configure()
+
+        background.append(asyncio.create_task(config.watch(store, reconfigured), name="configuration"))
+
+        def about() -> wire.VersionJSON:
+            return {
+                "api": wire.API_VERSION,
+                "version": __version__,
+                "pid": os.getpid(),
+                "ready": True,
+                "config_file": str(config().file),
+                "config_error": config.error,
+                "data_dir": str(data_dir),
+            }
+
+        api = Api(resources, operations, Presenter(resources, gatekeeper), about)
+        with _listening(agent.socket) as listener:
+            server = _Server(
+                uvicorn.Config(
+                    create_app(api),
+                    http=PeerHTTPProtocol,
+                    ws=PeerWebSocketProtocol,
+                    lifespan="off",
+                    log_config=None,
+                    log_level="warning",
+                    access_log=False,
+                    timeout_graceful_shutdown=1,
+                )
+            )
+            serving = asyncio.create_task(server.serve(sockets=[listener]), name="api")
+            _log.info("ready: pid %d, installation %s, socket %s", os.getpid(), installation, agent.socket)
+            stopping = asyncio.create_task(ending.wait())
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            _log.info("stopping; what runs in containers goes on, and the next agent takes it up")
+            server.should_exit = True
+            await serving
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to us."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.contextmanager
+def _listening(path: Path) -> Iterator[socket.socket]:
+    """The API's socket: 0660 in a folder 0750, so that the group may use it. Removed at the end.
+
+    A socket that lies there is a dead agent's when it answers nobody; the data directory's lock tells
+    that no living one shares our data, and a living one of another installation is not disturbed.
+    """
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True)
+        path.parent.chmod(0o750)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        if probe.connect_ex(str(path)) == 0:
+            raise RefusedError(f"another agent listens at {path}", hint="give this one an agent.socket of its own")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        try:
+            path.unlink(missing_ok=True)
+            listener.bind(str(path))
+            path.chmod(0o660)
+        except OSError as error:
+            raise ConfigError(f"the socket {path} cannot be made: {error.strerror}") from error
+        listener.listen(128)
+        listener.setblocking(False)
+        try:
+            yield listener
+        finally:
+            path.unlink(missing_ok=True)
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,240 @@
+"""From what is stored to the shapes of the API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from seamless import wire
+from seamless.agent.gate import Gatekeeper, Order
+from seamless.agent.resources import Resources
+from seamless.agent.store.rows import to_time
+from seamless.agent.workspaces import repository_of
+from seamless.config import Parameters
+from seamless.errors import SeamlessError
+from seamless.forges import CommitInfo
+from seamless.model import (
+    Deployment,
+    Environment,
+    Event,
+    Hold,
+    Image,
+    Run,
+    Stage,
+    StageName,
+)
+from seamless.transitions import RUN_ENDED, RunState, StageState
+
+
+def _time(value: datetime | None) -> str | None:
+    return None if value is None else to_time(value)
+
+
+def stage_json(stage: Stage, usual: Mapping[StageName, float]) -> wire.StageJSON:
+    return {
+        "name": stage.name,
+        "state": stage.state,
+        "attempt": stage.attempt,
+        "reason": stage.reason,
+        "exit_code": stage.exit_code,
+        "started_at": _time(stage.started_at),
+        "ended_at": _time(stage.ended_at),
+        "usual_s": usual.get(stage.name),
+        "detail": dict(stage.detail),
+    }
+
+
+def event_json(event: Event) -> wire.EventJSON:
+    return {
+        "id": event.id,
+        "at": to_time(event.at),
+        "kind": event.kind,
+        "service": event.service,
+        "run": event.run,
+        "stage": event.stage,
+        "name": event.name,
+        "from_state": event.from_state,
+        "to_state": event.to_state,
+        "reason": event.reason,
+        "actor": event.actor,
+        "data": dict(event.data),
+    }
+
+
+def hold_json(hold: Hold) -> wire.HoldJSON:
+    return {"why": hold.why, "by": hold.by, "since": to_time(hold.since), "commit": hold.commit}
+
+
+def _commit_json(info: CommitInfo) -> wire.CommitJSON:
+    return {
+        "commit": info.commit,
+        "subject": info.subject,
+        "author": info.author,
+        "committed_at": to_time(info.committed_at),
+    }
+
+
+class Presenter:
+    def __init__(self, resources: Resources, gatekeeper: Gatekeeper) -> None:
+        self._resources = resources
+        self._store = resources.store
+        self._gatekeeper = gatekeeper
+
+    async def run(self, run: Run, *, approval: bool = False) -> wire.RunJSON:
+        """`approval` adds what a waiting run's approval would let through."""
+        waits = approval and run.state is RunState.AWAITING_APPROVAL
+        usual = await self._store.runs.usual_durations(run.service) if run.state not in RUN_ENDED else {}
+        return {
+            "id": run.id,
+            "service": run.service,
+            "number": run.number,
+            "trigger": run.trigger,
+            "trust": run.trust,
+            "commit": run.commit,
+            "ref": run.ref,
+            "subject": run.subject,
+            "author": run.author,
+            "state": run.state,
+            "reason": run.reason,
+            "requested_by": run.requested_by,
+            "rerun_of": run.rerun_of,
+            "created_at": to_time(run.created_at),
+            "started_at": _time(run.started_at),
+            "ended_at": _time(run.ended_at),
+            "cancel_requested": None if run.cancel is None or run.state in RUN_ENDED else run.cancel.why,
+            "stages": [stage_json(stage, usual) for stage in run.stages],
+            "approval": await self._approval(run) if waits else None,
+        }
+
+    async def _approval(self, run: Run) -> wire.ApprovalJSON:
+        assert run.approval is not None
+        gate = await self._gatekeeper.look(run)
+        hold = await self._store.deployments.hold(run.service)
+        build = run.stage(StageName.BUILD)
+        image = await self._store.images.get(build.detail["image"]) if build is not None else None
+        integration = run.stage(StageName.INTEGRATION_TEST)
+        known = gate.order is Order.FORWARD
+        commits = await self._commits(run, gate.production) if known else []
+        production = None
+        if gate.production is not None and gate.production_run is not None:
+            there = await self._store.runs.get(gate.production_run)
+            production = await self._commit_of(there, gate.production)
+        return {
+            "run": run.id,
+            "service": run.service,
+            "why": run.approval.why,
+            "production": production,
+            "commits": commits,
+            "commits_known": known,
+            "image": None if image is None else await self.image(image),
+            "tested_against": [] if integration is None else list(integration.detail.get("peers", [])),
+            "task_definition": None,
+            "hold": None if hold is None else hold_json(hold),
+            "expires_at": to_time(run.approval.expires_at),
+        }
+
+    async def _commits(self, run: Run, production: str | None) -> list[wire.CommitJSON]:
+        if production == run.commit:
+            return []
+        try:
+            parameters = Parameters.model_validate(run.parameters)
+            repository = await asyncio.to_thread(repository_of, parameters.repo, parameters.git)
+            limit = 1 if production is None else 50
+            found = await self._resources.forge.log(repository, production, run.commit, limit=limit)
+        except SeamlessError:  # the listing is a comfort; the approval is bound to the digest
+            return []
+        return [_commit_json(info) for info in found]
+
+    async def _commit_of(self, run: Run, commit: str) -> wire.CommitJSON:
+        return {
+            "commit": commit,
+            "subject": run.subject,
+            "author": run.author,
+            "committed_at": to_time(run.created_at),
+        }
+
+    async def image(self, image: Image) -> wire.ImageJSON:
+        there = [
+            environment
+            for environment in Environment
+            if (current := await self._store.deployments.current(image.service, environment)) is not None
+            and current.image.digest == image.ref.digest
+        ]
+        return {
+            "service": image.service,
+            "commit": image.commit,
+            "digest": image.ref.digest,
+            "ref": image.ref.pullable,
+            "tag": image.tag,
+            "built_at": to_time(image.built_at),
+            "run": image.run,
+            "deployable": image.deployable,
+            "environments": [str(environment) for environment in there],
+        }
+
+    async def service(self, name: str) -> wire.ServiceStatusJSON:
+        """A service's row of the fleet."""
+        deployments = self._store.deployments
+        parameters = self._resources.config().services[name]
+        head = await self._store.heads.get(name, f"refs/heads/{parameters.branch}")
+        active = await self._store.runs.newest(service=name, states=[RunState.IDLE, RunState.IN_PROGRESS])
+        waiting = await self._store.runs.newest(service=name, states=[RunState.AWAITING_APPROVAL], limit=1)
+        last = await self._store.runs.newest(service=name, states=list(RUN_ENDED), limit=1)
+        hold = await deployments.hold(name)
+        return {
+            "service": name,
+            "head": None if head is None else {"commit": head[0], "seen_at": to_time(head[1])},
+            "staging": await self._release(name, Environment.STAGING),
+            "production": await self._release(name, Environment.PRODUCTION),
+            "waiting": await self.run(waiting[0]) if waiting else None,
+            "running": [await self.run(run) for run in active],
+            "last": await self.run(last[0]) if last else None,
+            "red_since": await self._red_since(name),
+            "hold": None if hold is None else hold_json(hold),
+            "problem": await self._store.heads.problem(name),
+        }
+
+    async def _release(self, service: str, environment: Environment) -> wire.ReleaseJSON | None:
+        current = await self._store.deployments.current(service, environment)
+        newest = await self._store.deployments.newest(service, environment)
+        if current is None or newest is None:
+            return None
+        return self._release_json(current, newest)
+
+    def _release_json(self, current: Deployment, newest: Deployment) -> wire.ReleaseJSON:
+        return {
+            "commit": current.commit,
+            "digest": current.image.digest,
+            "run": current.run,
+            "deployed_at": to_time(current.ended_at or current.created_at),
+            "address": current.detail.get("address"),
+            "state": newest.state,
+        }
+
+    async def _red_since(self, service: str) -> wire.RedJSON | None:
+        """The oldest failure of the branch since its last success."""
+        oldest: Run | None = None
+        for run in await self._store.runs.of_branch(service):
+            if run.state is RunState.SUCCESS:
+                break
+            oldest = run
+        if oldest is None:
+            return None
+        failed: Stage | None = next((stage for stage in oldest.stages if stage.state is StageState.FAILURE), None)
+        return {
+            "since": to_time(oldest.ended_at or oldest.created_at),
+            "run": oldest.id,
+            "stage": None if failed is None else failed.name,
+            "reason": oldest.reason if failed is None else failed.reason,
+        }
+
+    def parameters(self, name: str) -> dict[str, Any]:
+        """A service's resolved parameters, and where each comes from."""
+        config = self._resources.config()
+        return {
+            "service": name,
+            "parameters": config.services[name].model_dump(mode="json"),
+            "sources": config.parameter_sources(name),
+        }

@@ -1,0 +1,36 @@
+"""What the parts of the agent share: made once, in the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from seamless.agent.logs import LogStore
+from seamless.agent.store import Store
+from seamless.agent.workspaces import RunWorkspaces
+from seamless.config import Config
+from seamless.executors import Executor
+from seamless.forges import Forge
+from seamless.targets import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    data_dir: Path
+    installation: str
+    config: Callable[[], Config]  # the one in force now
+    store: Store
+    logs: LogStore
+    executor: Executor
+    workspaces: RunWorkspaces
+    forge: Forge
+    targets: Mapping[str, Target]  # by the name that an environment's `target` has
+
+    def spool(self, run: str, stage: str, attempt: int) -> Path:
+        """Where an attempt's output goes before it is redacted; in a folder that only the agent enters."""
+        return self.data_dir / "spool" / run / f"{stage}.{attempt}" / "out"
+
+    def work(self, run: str) -> Path:
+        """A run's folder for files that programs need; it goes with the run."""
+        return self.data_dir / "work" / run

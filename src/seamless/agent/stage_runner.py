@@ -1,0 +1,187 @@
+"""Carries out one attempt of one stage: its log, its secrets, its deadline, and the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from seamless.agent.building import perform_build
+from seamless.agent.deploying import Deployer
+from seamless.agent.integrating import perform_integration
+from seamless.agent.logs import LogId
+from seamless.agent.resources import Resources
+from seamless.agent.verdicts import StopSwitch, Verdict
+from seamless.clock import spent_s
+from seamless.config import Parameters, format_duration
+from seamless.errors import InterruptedStageError, SeamlessError, StageError
+from seamless.model import STAGE_ENVIRONMENT, Run, Stage, StageName, Trust
+from seamless.secretrefs import resolve
+from seamless.stages import StageContext, StageResult, checks, prepare
+from seamless.transitions import StageEvent, after_failure, after_interruption
+
+_GRACE_S: Final = 10.0  # between asking a container to end and killing it
+_log = logging.getLogger(__name__)
+
+
+class StageJournal:
+    """Implements `stages.Journal` for one attempt."""
+
+    def __init__(self, resources: Resources, stage: Stage) -> None:
+        self._store = resources.store
+        self._stage = stage
+        self._entries = dict(stage.journal)
+
+    def get(self, key: str) -> Any:
+        return self._entries.get(key)
+
+    async def record(self, **entries: Any) -> None:
+        await self._store.runs.record_journal(self._stage.run, self._stage.name, self._stage.attempt, entries)
+        self._entries.update(entries)
+
+
+class StageRunner:
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._deployer = Deployer(resources)
+
+    async def execute(self, run: Run, stage: Stage, switch: StopSwitch, *, resumed: bool) -> Verdict:
+        """Runs the attempt to its verdict. Cancelled without a reason on the switch, it leaves all as it is."""
+        resources = self._resources
+        parameters = Parameters.model_validate(run.parameters)
+        spool = resources.spool(run.id, stage.name, stage.attempt)
+        try:
+            secrets = await asyncio.to_thread(_secrets_of, run, stage, parameters)
+            hidden = await asyncio.to_thread(self._hidden, parameters, secrets)
+        except SeamlessError as error:
+            return self._failed(run, stage, parameters, StageError(error.message, hint=error.hint))
+        log = LogId(run.id, stage.name)
+        async with resources.logs.record(log, stage.attempt, spool, hidden) as recording:
+            context = StageContext(
+                run=run,
+                stage=stage,
+                parameters=parameters,
+                resumed=resumed,
+                spool=spool,
+                journal=StageJournal(resources, stage),
+                line=recording.line,
+                installation=resources.installation,
+                executor=resources.executor,
+                workspaces=resources.workspaces,
+                secrets=secrets,
+                ca_bundle=resources.config().agent.ca_bundle,
+                work=resources.work(run.id),
+            )
+            try:
+                verdict = await self._to_verdict(context, switch)
+            except StageError as error:
+                verdict = self._failed(run, stage, parameters, error)
+            if verdict.reason is not None:
+                await recording.line(f"{stage.name} {verdict.event}: {verdict.reason}")
+        return verdict
+
+    async def _to_verdict(self, context: StageContext, switch: StopSwitch) -> Verdict:
+        environment = STAGE_ENVIRONMENT.get(context.stage.name)
+        if environment is not None:
+            return await self._deployer.deploy(context, environment, switch)
+        work = asyncio.ensure_future(self._perform(context))
+        asked = asyncio.ensure_future(switch.asked.wait())
+        left_s, timed_out = _deadline(context)
+        try:
+            await asyncio.wait(
+                {work, asked},
+                timeout=left_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if work.done():
+                result = work.result()
+                return Verdict(StageEvent.SUCCEED, detail=result.detail, also=result.also)
+            await _end(work)
+            await self._resources.executor.stop(context.container_name, grace_s=_GRACE_S)
+            if switch.reason is not None:
+                return Verdict(StageEvent.CANCEL, reason=switch.reason)
+            raise StageError(timed_out)
+        finally:
+            asked.cancel()
+            await _end(work)
+
+    async def _perform(self, context: StageContext) -> StageResult:
+        try:
+            match context.stage.name:
+                case StageName.PREPARE:
+                    return await prepare.perform(context)
+                case StageName.CODE_QUALITY | StageName.UNIT_TEST:
+                    return await checks.perform(context)
+                case StageName.BUILD:
+                    return await perform_build(context, self._resources)
+                case _:
+                    return await perform_integration(context, self._resources)
+        except StageError:
+            raise
+        except SeamlessError as error:
+            raise StageError(error.message, hint=error.hint) from error
+        except Exception as error:
+            _log.exception("%s of %s met an error of our own", context.stage.name, context.run.id)
+            raise StageError(
+                f"an error in Seamless itself: {type(error).__name__}: {error}",
+                hint="the agent's log has the details; please report it",
+            ) from error
+
+    def _failed(self, run: Run, stage: Stage, parameters: Parameters, error: StageError) -> Verdict:
+        """The pure functions beside the table decide whether there is another attempt."""
+        reason = error.message if error.hint is None else f"{error.message} ({error.hint})"
+        if isinstance(error, InterruptedStageError):
+            event = after_interruption(stage.interruptions + 1, parameters.max_interruptions)
+            if event is StageEvent.GIVE_UP:
+                reason = f"interrupted {stage.interruptions + 1} times: {reason}"
+        elif stage.name in STAGE_ENVIRONMENT:
+            event = StageEvent.FAIL  # a deployment is not tried again by itself
+        else:
+            event = after_failure(stage.attempt - stage.interruptions, parameters.max_attempts)
+        return Verdict(event, reason, error.stage_exit_code, error.detail)
+
+    def _hidden(self, parameters: Parameters, secrets: Mapping[str, str]) -> list[str]:
+        """Every value that must not appear in the log, whether the stage gets it or only the agent uses it."""
+        config = self._resources.config()
+        references = [parameters.git.token, *(registry.password for registry in config.registries.values())]
+        values = set(secrets.values())
+        for reference in references:
+            if reference is not None:
+                values.add(resolve(reference))
+        return sorted(values)
+
+
+def _deadline(context: StageContext) -> tuple[float, str]:
+    """Seconds that are left for the attempt, and what to say when they are over."""
+    parameters = context.parameters
+    stage_s = parameters.stage_timeout - spent_s(context.stage.clock)
+    run_s = parameters.run_timeout - spent_s(context.run.clock)
+    if run_s < stage_s:
+        return max(0.0, run_s), f"the run timed out after {format_duration(parameters.run_timeout)}"
+    return max(0.0, stage_s), f"timed out after {format_duration(parameters.stage_timeout)}"
+
+
+def _secrets_of(run: Run, stage: Stage, parameters: Parameters) -> dict[str, str]:
+    """The secrets that this stage of a run of this trust may see, by name. Raises ConfigError."""
+    if run.trust is Trust.UNTRUSTED:
+        return {}
+    environment = STAGE_ENVIRONMENT.get(stage.name)
+    if environment is not None:
+        declared = parameters.for_environment(environment).secrets
+    elif stage.name is StageName.BUILD:
+        declared = parameters.build.secrets
+    else:
+        declared = parameters.secrets
+    return {
+        name: resolve(secret)
+        for name, secret in declared.items()
+        if run.trust is Trust.TRUSTED or "pr" in secret.expose
+    }
+
+
+async def _end(work: asyncio.Future[Any]) -> None:
+    """Cancels, and waits for the end of it: a program's process group is dead then."""
+    if not work.done():
+        work.cancel()
+        await asyncio.wait({work})

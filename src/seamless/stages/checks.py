@@ -1,0 +1,53 @@
+"""code_quality and unit_test: a command each, on a view of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, Final
+
+from seamless.errors import StageError
+from seamless.model import StageName
+from seamless.stages import StageContext, StageResult, junit
+from seamless.stages.commands import image_of, run_script
+
+_REPORT_LIMIT: Final = 32 * 2**20  # bytes of JUnit XML that are read of one stage
+
+
+async def perform(context: StageContext) -> StageResult:
+    parameters = context.parameters
+    unit_test = context.stage.name is StageName.UNIT_TEST
+    script = parameters.unit_test if unit_test else parameters.code_quality
+    assert script is not None, "a stage without a command is skipped, see `skip_reason`"
+    image = await image_of(context)
+    workspace = await context.workspaces.open(context.run, context.stage, parameters, image)
+
+    async def evidence() -> dict[str, Any]:
+        if not (unit_test and parameters.junit):
+            return {}
+        return await asyncio.to_thread(_summarise, workspace.upper / parameters.path, parameters.junit)
+
+    try:
+        await run_script(context, script, image, workspace)
+    except StageError as error:
+        error.detail.update(await evidence())
+        raise
+    return StageResult(detail=await evidence())
+
+
+def _summarise(folder: Path, patterns: list[str]) -> dict[str, Any]:
+    """The stage's JUnit reports, as evidence. What the stage's user cannot show us is told, not guessed."""
+    contents: list[bytes] = []
+    left = _REPORT_LIMIT
+    for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
+        if path.is_symlink() or not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
+            continue
+        try:
+            content = path.read_bytes() if path.stat().st_size <= left else b""
+        except OSError as error:
+            return {"tests_note": f"the report {path.name} could not be read: {error.strerror}"}
+        left -= len(content)
+        contents.append(content)
+    if not contents:
+        return {"tests_note": f"unit_test wrote no file that matches {', '.join(patterns)}"}
+    return {"tests": junit.summarise(contents)}

@@ -1,0 +1,25 @@
+"""prepare: exactly the commit, then `install` in a view that the later stages build upon."""
+
+from __future__ import annotations
+
+from seamless.errors import StageError
+from seamless.stages import StageContext, StageResult
+from seamless.stages.commands import image_of, run_script
+
+
+async def perform(context: StageContext) -> StageResult:
+    run, parameters = context.run, context.parameters
+    checkout = await context.workspaces.checkout(run, context.stage.attempt, context.spool)
+    note = f"{'kept tree' if checkout.kept else 'new tree'}, {checkout.changed} files changed"
+    if not context.resumed:
+        await context.line(f"{run.ref} {run.commit}: {note}")
+    if not (checkout.files / parameters.path).is_dir():
+        raise StageError(
+            f"the commit has no folder {parameters.path}",
+            hint=f"services.{run.service}.path names the service's folder in its repository",
+        )
+    if parameters.install:
+        image = await image_of(context)
+        workspace = await context.workspaces.open(run, context.stage, parameters, image)
+        await run_script(context, parameters.install, image, workspace)
+    return StageResult(detail={"note": note})
