@@ -1,0 +1,164 @@
+"""A base image, a checkout to write into, a real registry, and a look at what is left on the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from seamless.executors.builder import docker_cli
+from seamless.stages.registry import Credentials
+
+# The hash of "secret" by bcrypt, which is all that the registry takes.
+_HTPASSWD = "acme:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"
+
+
+def docker(*arguments: str, check: bool = True) -> str:
+    """What the engine's client prints."""
+    done = subprocess.run(["docker", *arguments], check=check, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def inspect(reference: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(docker("image", "inspect", reference))[0]
+    return found
+
+
+@pytest.fixture(scope="session")
+def base_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Busybox and a shell, FROM scratch."""
+    busybox = shutil.which("busybox")
+    assert busybox, "the tests need the package busybox-static"
+    folder = tmp_path_factory.mktemp("base")
+    shutil.copy(busybox, folder / "busybox")
+    (folder / "Dockerfile").write_text(
+        'FROM scratch\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "--install", "-s", "/bin"]\n'
+        "RUN mkdir -p /tmp /etc && chmod 1777 /tmp && echo 'root:x:0:0:root:/root:/bin/sh' >/etc/passwd\n"
+    )
+    name = f"seamless-test-base:{uuid.uuid4().hex[:8]}"
+    build = [asyncio.run(docker_cli()), "build", "--quiet", "--tag", name, str(folder)]
+    subprocess.run(build, check=True, capture_output=True, env={**os.environ, "DOCKER_BUILDKIT": "1"})
+    yield name
+    docker("image", "rm", "--force", name)
+
+
+@pytest.fixture
+def installation() -> Iterator[str]:
+    """An installation's id of this test's own; fails the test when anything that carries it is left behind."""
+    name = uuid.uuid4().hex[:8]
+    yield name
+    try:
+        assert leftovers(name) == []
+    finally:
+        images = docker("image", "ls", "--quiet", "--filter", f"reference=*{name}*/*").split()
+        for image in dict.fromkeys(images):
+            docker("image", "rm", "--force", image)
+
+
+def leftovers(installation: str) -> list[str]:
+    """Containers, networks, volumes and Compose's images of an installation; images that it built are its own."""
+    found: list[str] = []
+    label = f"label=io.seamless.installation={installation}"
+    found += docker("container", "ls", "--all", "--filter", label, "--format", "{{.Names}}").split()
+    found += docker("network", "ls", "--filter", label, "--format", "{{.Name}}").split()
+    found += docker("volume", "ls", "--filter", label, "--format", "{{.Name}}").split()
+    found += docker("image", "ls", "--filter", f"reference=seamless-{installation}-*", "--format", "{{.Tag}}").split()
+    return found
+
+
+WriteTree = Callable[..., Path]
+
+
+@pytest.fixture
+def write_tree(tmp_path: Path) -> WriteTree:
+    """Writes files, given by path and content, into a checkout and returns the checkout."""
+    root = tmp_path / "checkout"
+    root.mkdir()
+
+    def write(files: dict[str, str]) -> Path:
+        for name, content in files.items():
+            file = root / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content)
+        return root
+
+    return write
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    file = tmp_path / "out"
+    file.touch()
+    return file
+
+
+@dataclass(frozen=True)
+class LocalRegistry:
+    host: str
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def auth(self) -> dict[str, Credentials]:
+        return {self.host: Credentials("acme", "secret")}
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[LocalRegistry]:
+    """Docker's own registry on a free port of the loopback interface, with a log-in."""
+    program = shutil.which("docker-registry") or shutil.which("registry")
+    assert program, "the tests need the package docker-registry"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{free.getsockname()[1]}"
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    (folder / "htpasswd").write_text(_HTPASSWD)
+    settings = {
+        "version": 0.1,
+        "log": {"level": "error"},
+        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
+        "http": {"addr": host},
+        "auth": {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}},
+    }
+    (folder / "config.yml").write_text(json.dumps(settings))
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen([program, "serve", str(folder / "config.yml")], stdout=log, stderr=log)
+    try:
+        _await_registry(host, process)
+        yield LocalRegistry(host, folder, process)
+    finally:
+        process.kill()
+        process.wait()
+        for image in dict.fromkeys(docker("image", "ls", "--quiet", "--filter", f"reference={host}/*/*").split()):
+            docker("image", "rm", "--force", image)
+
+
+def _await_registry(host: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(100):
+        assert process.poll() is None, "the registry did not start"
+        try:
+            if httpx.get(f"http://{host}/v2/", trust_env=False).status_code == httpx.codes.UNAUTHORIZED:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise AssertionError("the registry does not answer")
+
+
+@pytest.fixture(autouse=True)
+def _no_credentials_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever is logged in on the machine that runs the tests must not help them."""
+    if "DOCKER_CONFIG" not in os.environ:
+        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "no-docker-config"))
