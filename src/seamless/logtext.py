@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from itertools import islice
 from types import MappingProxyType
 from typing import Final
@@ -108,6 +109,9 @@ _SLOTS: Final[Mapping[int, tuple[str, str | None]]] = {
 _EXTENDED: Final[Mapping[int, str | None]] = {38: "fore", 48: "back", 58: None}  # with a colour as arguments
 _EXTENDED_ARGUMENTS: Final[Mapping[str, int]] = {"5": 1, "2": 3}
 _SGR: Final = re.compile(r"[0-9:;]*")
+_STYLE: Final = re.compile(rf"\x1b\[([0-9:;]{{0,{_SGR_LIMIT}}})m")
+
+Style = tuple[tuple[str, str], ...]  # (slot, SGR code)
 
 
 class Sanitiser:
@@ -131,8 +135,8 @@ class Sanitiser:
         self._line: list[str] = []  # what is held of the current line
         self._line_size = 0  # characters of the current line, since its last \r
         self._overwrite = False  # a \r came: the next character begins the line anew
-        self._style: dict[str, str] = {}  # as the input wants it: slot -> SGR code
-        self._written: dict[str, str] = {}  # as the line's output has it
+        self._style: Style = ()  # as the input wants it
+        self._written: Style = ()  # as the line's output has it
 
     def feed(self, data: bytes) -> str:
         return self._feed(self._decoder.decode(data))
@@ -162,6 +166,9 @@ class Sanitiser:
             return shown.end()
         if hidden := _NOT_SHOWN.match(text, at):
             return hidden.end()
+        if style := _STYLE.match(text, at):  # most sequences are; this only saves the way through three states
+            self._set_style(style.group(1))
+            return style.end()
         char = text[at]
         if char == "\r":
             self._overwrite = True
@@ -237,8 +244,7 @@ class Sanitiser:
                 self._end_line()
             self._begin_line(style)
         if self._style != self._written:
-            codes = ["0"] if self._written else []
-            self._line.append(f"\x1b[{';'.join((*codes, *self._style.values()))}m")
+            self._line.append(_sequence(self._written, self._style))
             self._written = self._style
         self._line.append(text)
         self._line_size += len(text)
@@ -248,18 +254,18 @@ class Sanitiser:
 
     def _end_line(self) -> None:
         self._out += (self.partial, "\n")
-        self._begin_line({})
+        self._begin_line(())
 
-    def _begin_line(self, style: dict[str, str]) -> None:
+    def _begin_line(self, style: Style) -> None:
         self._line.clear()
         self._line_size = 0
         self._overwrite = False
         self._style = style
-        self._written = {}
+        self._written = ()
 
     def _set_style(self, parameters: str) -> None:
         if self._colour and len(parameters) <= _SGR_LIMIT and _SGR.fullmatch(parameters):
-            self._style = _restyled(self._style, parameters.split(";"))
+            self._style = _restyled(self._style, parameters)
 
 
 def plain(text: str) -> str:
@@ -274,10 +280,17 @@ def _matched(pattern: re.Pattern[str], text: str, at: int) -> int:
     return match.end() if match else at
 
 
-def _restyled(style: dict[str, str], parameters: list[str]) -> dict[str, str]:
+@lru_cache(1024)
+def _sequence(before: Style, after: Style) -> str:
+    codes = [code for _, code in after]
+    return f"\x1b[{';'.join(['0', *codes] if before else codes)}m"
+
+
+@lru_cache(1024)
+def _restyled(before: Style, parameters: str) -> Style:
     """The style after an SGR sequence. Codes that are not known, and broken ones, change nothing."""
-    style = dict(style)
-    rest = iter(parameters)
+    style = dict(before)
+    rest = iter(parameters.split(";"))
     for parameter in rest:
         code, *arguments = parameter.split(":")
         number = int(code or "0")
@@ -296,7 +309,7 @@ def _restyled(style: dict[str, str], parameters: list[str]) -> dict[str, str]:
                 style.pop(slot, None)
             else:
                 style[slot] = value
-    return style
+    return tuple(style.items())
 
 
 def _extended_colour_of(parameters: Iterator[str]) -> str | None:

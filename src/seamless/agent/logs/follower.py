@@ -30,8 +30,8 @@ class SpoolFollower:
         return self._spool.size()
 
     def behind(self) -> bool:
-        """Whether the spool's size is not the one up to which it was copied."""
-        return self._spool.size() != self._redactor.read_to
+        """Whether there may be something to copy."""
+        return self._pending is not None or self._spool.size() != self._redactor.read_to
 
     def copied_to(self, end: int) -> bool:
         """Whether all before `end` was taken from the spool and is in the log (or held back)."""

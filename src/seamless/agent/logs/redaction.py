@@ -162,16 +162,17 @@ def _forms_of(secret: str) -> set[bytes]:
     forms: set[bytes] = set()
     for value in {secret, secret.strip()}:
         lines = [line.strip() for line in _LINE_END.split(value)]
-        for text in {value, "\n".join(lines), "\r\n".join(lines)}:
-            forms |= _encodings(text)
         if len(lines) > 1:
             forms.update(map(_bytes, lines))
+        for text in {value, "\n".join(lines), "\r\n".join(lines)}:
+            forms.add(_bytes(text.strip() if len(text.strip()) >= MIN_SECRET else text))  # line ends stay line ends
+            forms |= _encodings(text)
     return {form for form in forms if len(form) >= MIN_SECRET}
 
 
 def _encodings(text: str) -> set[bytes]:
     raw = _bytes(text)
-    forms = {raw, json.dumps(text)[1:-1].encode(), _bytes(json.dumps(text, ensure_ascii=False)[1:-1])}
+    forms = {json.dumps(text)[1:-1].encode(), _bytes(json.dumps(text, ensure_ascii=False)[1:-1])}
     for safe in ("", "/", "!'()*"):  # strict, path, JavaScript's encodeURIComponent
         encoded = quote(raw, safe=safe).encode()
         for form in (encoded, encoded.replace(b"%20", b"+")):

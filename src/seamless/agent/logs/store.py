@@ -177,7 +177,8 @@ class LogStore:
         follower = _Follower()
         self._followers.setdefault(log, set()).add(follower)
         try:
-            follower.over |= await is_over()
+            if await is_over():
+                follower.over = True
             while True:
                 over = follower.over  # before the read: what was written before the end is in it
                 follower.woken.clear()
