@@ -9,8 +9,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-import time
-import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -140,6 +138,9 @@ def _usage_error(error: Exception) -> int:
 
 def _bug(error: Exception) -> tuple[str, str]:
     """What to say of an error that nobody foresaw. The traceback goes to a file, not to the user's terminal."""
+    import time
+    import traceback
+
     file = state_dir() / f"bug-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -6,7 +6,6 @@ import json
 import os
 import pwd
 import sys
-import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,6 +48,8 @@ class Session:
 
     @cached_property
     def _agent_table(self) -> dict[str, Any]:
+        import tomllib
+
         try:
             file = self.config_file
         except ConfigError:
