@@ -45,7 +45,6 @@ class Cleaner:
                 await self._remove(found)
         for ended in await self._resources.store.runs.uncleaned():
             await self._finish(ended)
-        await self._resources.workspaces.sweep(lambda run: run in active)
         while True:
             await self._resources.workspaces.discard_views(await self._resources.store.workspaces.expired_views())
             await asyncio.sleep(_KEPT_CHECK_S)

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import tarfile
-from collections.abc import Callable
+from collections.abc import Set
 from pathlib import Path
 from typing import Final
 
@@ -58,7 +58,7 @@ class RunWorkspaces:
         self._store = store
         self._forge = forge
         self._executor = executor
-        for folder in (self._trees, self._views, self._local, self._caches / "empty"):
+        for folder in (self._trees, self._views, self._local, self._caches / "empty" / "upper"):
             folder.mkdir(parents=True, exist_ok=True)
 
     # -- trees
@@ -149,16 +149,15 @@ class RunWorkspaces:
         empty = 0
         if run.trust is not Trust.UNTRUSTED:
             for number, path in enumerate(parameters.caches):
-                layers = [
-                    self._caches / layer for layer in await self._store.workspaces.cache_layers(run.service, str(path))
-                ]
+                stored = await self._store.workspaces.cache_layers(run.service, str(path))
+                layers = [self._caches / layer / "upper" for layer in stored]
                 empty += not layers
                 written = self._views / prepared.folder / f"cache{number}" / "upper"
                 if stage.name is not StageName.PREPARE and written.exists():
                     layers.insert(0, written)
                 cache = await self._executor.create_view(
                     f"{volume}-cache{number}",
-                    lower=layers or [self._caches / "empty"],
+                    lower=layers or [self._caches / "empty" / "upper"],
                     upper=folder / f"cache{number}" / "upper",
                     labels=labels,
                 )
@@ -225,14 +224,14 @@ class RunWorkspaces:
                 await self._store.workspaces.set_cache_layers(run.service, str(path), new + below, run=run.id)
 
     def _keep_layer(self, written: Path, run: Run, stage: StageName, number: int) -> str | None:
+        """Moves what a stage wrote to the caches; None when it wrote nothing."""
         layer = f"{run.id}-{stage}-{number}"
         kept = self._caches / layer
-        upper = written / "upper"
         if kept.exists():  # moved by an agent that was killed before it recorded that
             return layer
         with contextlib.suppress(FileNotFoundError):
-            if any(upper.iterdir()):
-                upper.rename(kept)
+            if any((written / "upper").iterdir()):
+                written.rename(kept)
                 crash_point("cache.layer:after_effect")
                 return layer
         return None
@@ -257,7 +256,7 @@ class RunWorkspaces:
             for known in await self._store.workspaces.all_trees()
         )
 
-    async def sweep(self, is_active: Callable[[str], bool]) -> None:
+    async def sweep(self, active: Set[str]) -> None:
         """Removes every folder that the store does not account for."""
         views = {view.folder for view in await self._store.workspaces.all_views()}
         trees = {tree.id for tree in await self._store.workspaces.all_trees()}
@@ -265,7 +264,7 @@ class RunWorkspaces:
         stray = [path for path in self._views.iterdir() if path.name not in views]
         stray += [path for path in self._trees.iterdir() if path.name not in trees]
         stray += [path for path in self._caches.iterdir() if path.name not in layers]
-        stray += [path for path in self._local.iterdir() if not is_active(path.stem)]
+        stray += [path for path in self._local.iterdir() if path.stem not in active]
         if stray:
             await self._executor.remove_paths(stray)
 
