@@ -133,8 +133,6 @@ class NetworkCommands:
             config["http.followRedirects"] = "initial"
             config["http.lowSpeedLimit"] = "1"  # bytes a second; a server that packs sends a sign of life every 5 s
             config["http.lowSpeedTime"] = str(max(1, round(self.low_speed_s)))
-            if self.ca_bundle is not None:
-                config["http.sslCAInfo"] = str(self.ca_bundle)
             if remote.password is not None:
                 config[f"credential.{remote.origin}.helper"] = _CREDENTIAL_HELPER
         return config
@@ -143,6 +141,8 @@ class NetworkCommands:
         environment = {**base_environment(), **_ENVIRONMENT}
         if remote.transport is Transport.HTTP:
             environment |= {name: os.environ[name] for name in _PROXIES if name in os.environ}
+            if self.ca_bundle is not None:
+                environment["GIT_SSL_CAINFO"] = str(self.ca_bundle)
             if remote.password is not None:
                 environment["SEAMLESS_GIT_USERNAME"] = remote.username or ""
                 environment["SEAMLESS_GIT_PASSWORD"] = remote.password
@@ -169,7 +169,7 @@ def ssh_command(credentials: Credentials, met_hosts: Path) -> list[str]:
         command += ["-oStrictHostKeyChecking=yes", "-oGlobalKnownHostsFile=/dev/null"]
         command += [f'-oUserKnownHostsFile="{_ssh_path(credentials.known_hosts)}"']
     else:
-        command += ["-oStrictHostKeyChecking=accept-new"]
+        command += ["-oStrictHostKeyChecking=accept-new", "-oHashKnownHosts=no"]
         command += [f'-oUserKnownHostsFile="{_ssh_path(met_hosts)}" ~/.ssh/known_hosts']
     return command
 

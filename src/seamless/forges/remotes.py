@@ -35,7 +35,7 @@ class Remote:
     address: str
     transport: Transport
     credentials: Credentials
-    username: str | None = None  # of `password`
+    username: str | None = field(default=None, repr=False)  # of `password`; may be a token itself
     password: str | None = field(default=None, repr=False)
     origin: str = ""  # http only: scheme, host and port, which alone get the password
 
