@@ -102,6 +102,11 @@ class DockerExecutor:
         """The engine's address, "unix://…": what programs that use the same engine need as DOCKER_HOST."""
         return self._engine.host
 
+    @property
+    def ready_networks(self) -> int:
+        """How many network namespaces are ready now."""
+        return self._pool.ready
+
     async def close(self) -> None:
         """Removes the network namespaces that nobody used. Containers are left as they are."""
         while self._tasks:

@@ -163,7 +163,10 @@ def _explanation(error: APIError) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause's words: requests wraps a refused connection four times."""
-    while isinstance(inner := error.__cause__ or error.__context__, OSError):
-        error = inner
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    """The innermost system error's words: requests and urllib3 wrap a refused connection several times."""
+    reason, cause = str(error), error.__cause__ or error.__context__
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            reason = cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return error.strerror if isinstance(error, OSError) and error.strerror else reason
