@@ -6,7 +6,6 @@ import asyncio
 import socket
 import time
 import urllib.request
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from seamless.targets import DeployOutcome
 from seamless.transitions import DeploymentEvent
 
 from .conftest import Images, Place
-from .deploying import Lines, MemoryJournal, commit, free_port, request
+from .deploying import Lines, MemoryJournal, commit, free_port, request, until
 
 pytestmark = pytest.mark.engine
 
@@ -26,15 +25,6 @@ STAGING = Environment.STAGING
 def deploy(place: Place, deployment: int, image: str, **changes: Any) -> DeployOutcome:
     """Deploys and waits for the verdict."""
     return asyncio.run(place.target.deploy(request(deployment, image, **changes), MemoryJournal(), Lines()))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Waits for something that another task or program brings about."""
-    async with asyncio.timeout(20):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0.02)
 
 
 def get(port: int, path: str = "/version") -> str:
@@ -82,7 +72,7 @@ def test_port_is_told_unless_the_environment_sets_it(place: Place, images: Image
 def test_a_caller_in_the_network_sees_no_failure_while_the_release_is_replaced(place: Place, images: Images) -> None:
     deploy(place, 1, images.v1)
     loop = (
-        "end=$(($(date +%s) + 9)); while [ $(date +%s) -lt $end ]; do"
+        "end=$(($(date +%s) + 6)); while [ $(date +%s) -lt $end ]; do"
         " wget -q -O - http://web:8080/version || echo -n FAILED; echo; done"
     )
     caller = place.caller(images.v1, loop)

@@ -95,7 +95,13 @@ class Engine:
 
     async def keep(self, name: str) -> None:
         """From now on the engine starts it again by itself, after a reboot too."""
-        await self._call(lambda: self._api.update_container(name, restart_policy={"Name": "unless-stopped"}))
+
+        def keep() -> None:
+            seen = self._inspect(name)
+            if seen is None or not seen.kept:
+                self._api.update_container(name, restart_policy={"Name": "unless-stopped"})
+
+        await self._call(keep)
 
     async def stop(self, name: str, *, grace_s: int) -> None:
         """Ends it by its stop signal, after `grace_s` by SIGKILL. One that is gone or has ended is left alone."""
@@ -221,7 +227,7 @@ class Engine:
             except APIError as error:
                 raise EngineRefusalError(error.explanation or str(error), error.status_code or 0) from error
             except (requests.RequestException, DockerException) as error:
-                self._client = None
+                self._disconnect()
                 if time.monotonic() + pause_s > give_up_at:
                     raise UnavailableError(
                         "the Docker Engine does not answer", hint="see that it runs: docker info"
@@ -235,6 +241,11 @@ class Engine:
         if client is None:
             self._client = client = docker.DockerClient.from_env(timeout=_CALL_TIMEOUT_S).api
         return client
+
+    def _disconnect(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
 
     def _inspect(self, name: str) -> Container | None:
         try:

@@ -222,11 +222,11 @@ class Rollout:
             waited_s = time.monotonic() - begun
             await self._log(f"{name} is healthy: {verdict.said}, after {waited_s:.1f} s")
             return {"healthy_s": round(waited_s, 2)}
-        evidence = f"{verdict.said} (asked {verdict.attempts} times)" if verdict.attempts > 1 else None
+        if verdict.final:
+            raise _FailureError(f"not healthy: {verdict.said}")
+        evidence = f"{verdict.said}, asked {verdict.attempts} times"
         if verdict.cancelled:
             raise _FailureError("cancelled", evidence=evidence)
-        if verdict.final:
-            raise _FailureError(f"not healthy: {verdict.said}", evidence=evidence)
         raise _FailureError(f"not healthy after {self._request.deadline_s:g} s: {verdict.said}", evidence=evidence)
 
     async def _stop_old(self) -> None:

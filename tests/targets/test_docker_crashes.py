@@ -1,0 +1,157 @@
+"""A deployment whose process dies by SIGKILL at every crash point, one after the other, ends like one that was
+let be: same verdict, same containers, and the engine was asked for no container, start or end twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Images, Place
+from .deploying import free_port
+
+pytestmark = pytest.mark.engine
+
+CONTAINER_EVENTS = {"create", "start", "die", "update", "destroy"}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What the deployment finds and how it goes."""
+
+    name: str
+    verdict: str
+    old: bool = True
+    publish: bool = False
+    env: Mapping[str, str] = field(default_factory=dict)
+    kill_started: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+SCENARIOS = (
+    Scenario("alone", "complete", old=False),
+    Scenario("beside", "complete"),
+    Scenario("replace", "complete", publish=True),
+    Scenario("alone, failing", "fail", old=False, env={"EXIT": "3"}),
+    Scenario("beside, failing", "roll_back", env={"EXIT": "3"}),
+    Scenario("replace, failing", "roll_back", publish=True, env={"SLOW": "0.5"}, kill_started=True),
+)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """All that must not depend on crashes."""
+
+    verdict: Mapping[str, Any]
+    containers: list[tuple[str, str, str, str]]  # name, image, status, restart policy
+    container_events: Counter[tuple[str, str]]
+    network_events: Counter[str]
+    networks: int
+
+
+class Deployment:
+    """One deployment in a place of its own, driven by as many processes as it takes."""
+
+    def __init__(self, place: Place, scenario: Scenario, images: Images, folder: Path) -> None:
+        self._place = place
+        self._scenario = scenario
+        self._port = free_port()
+        self._changes: dict[str, Any] = {"publish": self._port} if scenario.publish else {}
+        self._folder = folder
+        self._images = images
+        folder.mkdir()
+        if scenario.old:
+            self._run(1, images.v1, self._changes, kill_started=False)
+        self._begun = time.time()
+
+    def drive(self, **environment: str) -> subprocess.CompletedProcess[str]:
+        changes = {**self._changes, "env": dict(self._scenario.env)}
+        return self._run(2, self._images.v2, changes, kill_started=self._scenario.kill_started, **environment)
+
+    def _run(
+        self, deployment: int, image: str, changes: Mapping[str, Any], *, kill_started: bool, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        order = {
+            "installation": self._place.installation,
+            "deployment": deployment,
+            "image": image,
+            "changes": changes,
+            "journal": str(self._folder / f"{deployment}.json"),
+            "kill_started": kill_started,
+        }
+        package, module = __package__ or "", "driver"
+        tests = str(Path(__file__).parents[package.count(".") + 1])
+        return subprocess.run(
+            [sys.executable, "-m", f"{package}.{module}"],
+            input=json.dumps(order),
+            env={**os.environ, "PYTHONPATH": tests, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def ending(self, process: subprocess.CompletedProcess[str]) -> Ending:
+        assert process.returncode == 0, process.stderr
+        place = self._place
+        told = process.stdout.replace(place.installation, "<installation>").replace(f":{self._port}", ":<port>")
+        verdict = json.loads(re.sub(r"\b\d+\.\d+\b(?!\.)", "0", told))  # durations
+        containers = [
+            (name, data["Image"], data["State"]["Status"], data["HostConfig"]["RestartPolicy"]["Name"])
+            for name, data in ((name, place.inspect(name)) for name in place.names())
+        ]
+        happened = list(place.api.events(since=int(self._begun), until=int(time.time()) + 1, decode=True))
+        begun_ns = self._begun * 1e9
+        ours = [event for event in happened if event["timeNano"] >= begun_ns]
+        return Ending(
+            verdict,
+            containers,
+            Counter(
+                (event["Action"], event["Actor"]["Attributes"]["name"].removeprefix(place.network))
+                for event in ours
+                if event["Type"] == "container"
+                and event["Action"] in CONTAINER_EVENTS
+                and event["Actor"]["Attributes"]["name"].startswith(place.network)
+            ),
+            Counter(
+                event["Action"]
+                for event in ours
+                if event["Type"] == "network" and event["Actor"]["Attributes"]["name"] == place.network
+            ),
+            len(place.networks()),
+        )
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+def test_dying_at_every_crash_point_changes_nothing(scenario: Scenario, images: Images, tmp_path: Path) -> None:
+    quiet, stormy = Place(), Place()
+    try:
+        uninterrupted = Deployment(quiet, scenario, images, tmp_path / "quiet")
+        passed = tmp_path / "points"
+        expected = uninterrupted.ending(uninterrupted.drive(SEAMLESS_CRASH_LOG=str(passed)))
+        assert expected.verdict["event"] == scenario.verdict
+        points = [point for point in passed.read_text().splitlines() if point.startswith("deploy.docker.")]
+        assert len(points) == len(set(points)) >= 12
+
+        interrupted = Deployment(stormy, scenario, images, tmp_path / "stormy")
+        for point in points:
+            killed = interrupted.drive(SEAMLESS_CRASH_AT=point)
+            assert killed.returncode == -signal.SIGKILL, f"{point}: {killed.stdout}{killed.stderr}"
+        assert interrupted.ending(interrupted.drive()) == expected
+    finally:
+        quiet.clear()
+        stormy.clear()
