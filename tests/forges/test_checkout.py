@@ -250,7 +250,7 @@ def commit_tree(origin: Origin, files: Mapping[str, tuple[str, str]]) -> str:
     return origin.git("rev-parse", "refs/heads/any")
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.lists(trees(), min_size=2, max_size=5))
 def test_any_sequence_of_trees_is_checked_out_exactly(sequence: list[Mapping[str, tuple[str, str]]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

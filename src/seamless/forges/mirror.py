@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from seamless import programs
-from seamless.errors import UnavailableError
+from seamless.errors import InterruptedStageError, UnavailableError
 from seamless.forges import CommitGoneError, MirrorDamagedError, RemoteProblem, git_commands, symptoms
 from seamless.forges.git_commands import NetworkCommands
 from seamless.forges.remotes import Remote, printable
@@ -47,7 +47,8 @@ class Mirror:
         self._timeout_s = timeout_s
 
     async def run(self, plan: programs.Program, *, allowed: Sequence[int] = (0,)) -> programs.Captured:
-        """Runs a command that needs no network. Raises MirrorDamagedError, UnavailableError (anything else)."""
+        """Runs a command that needs no network. Raises InterruptedStageError when it was killed, or the mirror is
+        damaged (MirrorDamagedError), and UnavailableError for any other failure."""
         try:
             result = await programs.capture(plan, timeout_s=self._timeout_s)
         except programs.ProgramTimeoutError as error:
@@ -55,6 +56,8 @@ class Mirror:
             raise UnavailableError(why, hint="is the disk slow, or full?") from None
         if result.exit_code in allowed:
             return result
+        if result.exit_code < 0:
+            raise InterruptedStageError(f"git was killed (signal {-result.exit_code})", hint="is there enough memory?")
         if _DAMAGED.search(result.stderr):
             self.mark_damaged()
             raise MirrorDamagedError(
@@ -148,12 +151,15 @@ class Mirror:
 async def ask(
     plan: programs.Program, remote: Remote, *, low_speed_s: float, timeout_s: float, spool: Path | None = None
 ) -> programs.Captured:
-    """Runs a command that talks to a remote. Raises RemoteUnavailableError when it stalls."""
+    """Runs a command that talks to a remote. Raises RemoteUnavailableError when it stalls or is killed."""
     silence_s = low_speed_s + _CURL_FIRST_S
     try:
-        return await programs.capture(plan, timeout_s=timeout_s, silence_s=silence_s, stderr=spool)
+        result = await programs.capture(plan, timeout_s=timeout_s, silence_s=silence_s, stderr=spool)
     except programs.ProgramTimeoutError as error:
         raise symptoms.stalled(remote, str(error)) from None
+    if result.exit_code < 0:
+        raise symptoms.killed(remote, -result.exit_code)
+    return result
 
 
 def _is_whole(mirror: Path) -> bool:

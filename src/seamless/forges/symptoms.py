@@ -87,6 +87,12 @@ def stalled(remote: Remote, how: str) -> RemoteUnavailableError:
     return _error(remote, RemoteProblem.STALLED, f"it stalled: git {how}", hint)
 
 
+def killed(remote: Remote, signal_number: int) -> RemoteUnavailableError:
+    """The error for a git that somebody else killed."""
+    meaning = f"git was killed (signal {signal_number})"
+    return _error(remote, RemoteProblem.OTHER, meaning, "try again; is there enough memory?")
+
+
 def _hint(symptom: _Symptom, remote: Remote) -> str:
     if symptom.problem is RemoteProblem.REFUSED and remote.transport is Transport.LOCAL:
         return "let the agent's user read that folder"
