@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -97,3 +98,12 @@ def place() -> Iterator[Place]:
     made = Place()
     yield made
     made.clear()
+
+
+@pytest.fixture
+def sockets_collected() -> Iterator[None]:
+    """docker-py leaves the socket of a connection that failed to the garbage collector, which warns: in this test,
+    which then has to ignore PytestUnraisableExceptionWarning, and in no other.
+    """
+    yield
+    gc.collect()

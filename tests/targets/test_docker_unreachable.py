@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +18,11 @@ from .conftest import Images, Place
 from .deploying import Lines, MemoryJournal, free_port, request, until
 from .engine_proxy import LossyProxy
 
-pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
-
-
-@pytest.fixture(autouse=True)
-def collected() -> Iterator[None]:
-    """docker-py leaves the socket of a connection that failed to the garbage collector, which warns: here and now."""
-    yield
-    gc.collect()
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.usefixtures("sockets_collected"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 def test_an_answer_lost_after_the_effect_changes_nothing(

@@ -72,7 +72,7 @@ class DockerTarget:
     async def explain(self, request: DeployRequest, journal: Journal) -> list[str]:
         """What was seen when it failed, else how its container is now."""
         if failure := journal.get("failure"):
-            return [str(failure["reason"]), *failure["explanation"]]
+            return list(failure["explanation"])
 
         async def discard(line: str) -> None: ...
 

@@ -38,6 +38,7 @@ LABEL_HEALTH: Final = LABEL + "health"
 LABEL_TRIAL: Final = LABEL + "trial"
 LABEL_ADDRESS: Final = LABEL + "address"
 LABEL_SUBNET: Final = LABEL + "subnet"
+_MASKED_FROM: Final = 6  # characters; the configuration refuses shorter secrets
 ROLE: Final = "deployment"  # of containers and networks: only this target removes them
 
 
@@ -306,10 +307,13 @@ def describe_exit(container: Container) -> str:
 
 
 def last_lines(output: bytes, secrets: Iterable[str], *, limit: int = 20, width: int = 400) -> list[str]:
-    """The end of a container's output, bounded, without the values in `secrets`."""
+    """The end of a container's output, bounded, without the values in `secrets`, nor any of their lines (the
+    output may begin in the middle of one).
+    """
     text = output.decode(errors="replace")
-    for secret in sorted((value for value in secrets if value), key=len, reverse=True):
-        text = text.replace(secret, "***")
+    masked = {part for secret in secrets for part in (secret, *secret.splitlines()) if len(part) >= _MASKED_FROM}
+    for part in sorted(masked, key=len, reverse=True):
+        text = text.replace(part, "***")
     return [line[:width] for line in text.splitlines()[-limit:]]
 
 

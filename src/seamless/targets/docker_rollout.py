@@ -270,8 +270,7 @@ class Rollout:
         else:
             reason, evidence = str(failure), failure.evidence
         explanation = [*evidence, *await self.explain()]
-        for line in (reason, *explanation):
-            await self._log(line)
+        await self._log(f"{reason}: going back")
         await self._journal.record(failure={"reason": reason, "explanation": explanation}, back_clock=stopwatch.read())
 
     async def _back_out(self) -> DeployOutcome:
