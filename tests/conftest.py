@@ -1,0 +1,47 @@
+"""What tests of the whole program share: an image, repositories and agents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.agents import Agent
+from harness.engine import docker, import_busybox
+from harness.repositories import Repository
+
+
+@pytest.fixture(scope="session")
+def busybox_image() -> Iterator[str]:
+    """Static busybox and nothing else; made by each worker for itself."""
+    name = import_busybox()
+    yield name
+    docker("image", "rm", "--force", name)
+
+
+@pytest.fixture
+def new_repository(tmp_path: Path) -> Callable[[str], Repository]:
+    """Makes a repository of that name."""
+    return lambda name: Repository(tmp_path / "repositories" / name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Lets fixtures know whether the test itself passed."""
+    report = yield
+    item.stash.setdefault(_FAILED, False)
+    item.stash[_FAILED] |= bool(report.failed)  # type: ignore[attr-defined]
+    return report
+
+
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture
+def agent(tmp_path: Path, busybox_image: str, request: pytest.FixtureRequest) -> Iterator[Agent]:
+    """An agent that is not started yet. After a test that passed it must leave nothing behind, and its history must
+    replay."""
+    one = Agent(tmp_path, busybox_image)
+    yield one
+    one.finish(clean=not request.node.stash.get(_FAILED, False))
