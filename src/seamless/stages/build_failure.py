@@ -17,7 +17,8 @@ _PREFIXES: Final = re.compile(
     re.I,
 )
 _ENGINE_LOST: Final = re.compile(
-    r"cannot connect to the docker daemon|error during connect|transport is closing|"
+    r"(?:cannot|couldn't) connect to (?:the )?docker daemon|error during connect|transport is closing|"
+    r"connection aborted|"
     r"error reading from server: EOF|code = Unavailable|connection reset by peer$|^unexpected EOF$|no active session",
     re.I,
 )
@@ -48,7 +49,7 @@ def explain_build_failure(output: str) -> str:
 
 
 def is_engine_lost(output: str) -> bool:
-    """Whether the builder ended because the engine went away: no verdict on the Dockerfile."""
+    """Whether a program of Docker's ended because the engine went away: no verdict on what it worked on."""
     return any(_ENGINE_LOST.search(line) for line in output.splitlines()[-5:])
 
 

@@ -36,9 +36,7 @@ from seamless.stages.registry import (
 )
 
 _SHORT_CALL_S: Final = 60.0
-_TEAR_DOWN_S: Final = 120.0
 _LOGS_S: Final = 60.0
-_STOP_GRACE_S: Final = 3
 _POLL_S: Final = 0.3
 _LABEL_PROJECT: Final = "com.docker.compose.project"
 _LABEL_SERVICE: Final = "com.docker.compose.service"
@@ -83,7 +81,7 @@ async def resolve_model(file: ComposeFile, *, work_dir: Path) -> Mapping[str, An
     command, _ = await compose_cli()
     docker = await docker_cli()
     with client_environment(work_dir, {}, docker) as environment:
-        nothing = work_dir / "empty.env"  # instead of the checkout's .env, which can lead anywhere
+        nothing = Path(environment["DOCKER_CONFIG"], "no.env")  # instead of the checkout's .env
         write_private(nothing, b"")
         arguments = ["--file", str(file.path), "--project-directory", str(file.folder), "--env-file", str(nothing)]
         kept = {name: environment[name] for name in ("PATH", "LC_ALL", "DOCKER_CONFIG")}
@@ -127,13 +125,15 @@ async def run_integration(
         try:
             await project.run(timeout_s)
         finally:
-            await _to_its_end(_clear(project, work_dir))
+            await _to_its_end(_clear(plan.project, work_dir, line))
 
 
 async def clear_project(project: str) -> None:
     """Removes whatever carries the project's name: containers, networks, volumes, images that Compose built.
 
-    For an attempt whose agent died; safe to repeat. Raises UnavailableError.
+    By the engine, not by `down`: it needs no Compose file, so that it is the same for a project whose agent
+    died, and there is nothing in a test's container that deserves a grace period. Safe to repeat. Raises
+    UnavailableError.
     """
     docker, environment = await docker_cli(), engine_environment()
     label = f"label={_LABEL_PROJECT}={project}"
@@ -332,15 +332,13 @@ def _last_words(printed: str) -> str:
     return (telling or lines or ["no message"])[-1].removeprefix("ERROR: ")[:300]
 
 
-async def _clear(project: _Project, work_dir: Path) -> None:
-    """Compose's own way first, which stops containers with grace; then by label, in case it could not."""
-    arguments = ("down", "--volumes", "--remove-orphans", "--rmi", "local", "--timeout", str(_STOP_GRACE_S))
+async def _clear(project: str, work_dir: Path, line: Line) -> None:
+    """A verdict is not lost to an engine that went away: what is left carries the run's label and is found later."""
     try:
-        await project.compose_call(*arguments, timeout_s=_TEAR_DOWN_S)
-    except (ProgramTimeoutError, OSError):
-        pass
+        await clear_project(project)
+    except UnavailableError as error:
+        await line(f"the project {project} is not cleared yet: {error.message}")
     finally:
-        await clear_project(project.plan.project)
         shutil.rmtree(work_dir, ignore_errors=True)
 
 
