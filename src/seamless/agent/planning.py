@@ -116,15 +116,6 @@ def downstream_of(stage: StageName) -> frozenset[StageName]:
     return frozenset(found)
 
 
-def needs_approval(run: Run, *, auto_deploy: bool, held: bool, rewritten: bool) -> bool:
-    """Whether production of this run opens only on someone's word that has not been given yet."""
-    if run.trigger in (Trigger.ROLLBACK, Trigger.PROMOTE):
-        return False
-    if run.approval is not None and run.approval.by is not None:
-        return False
-    return held or rewritten or not auto_deploy
-
-
 def next_steps(run: Run, *, approval_needed: bool) -> list[Step]:
     """What to do now. Nothing, while all there is to do is wait for what is running."""
     if run.cancel is not None:

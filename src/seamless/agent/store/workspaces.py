@@ -97,10 +97,6 @@ class Workspaces:
     async def all_trees(self) -> list[Tree]:
         return [_tree(row) for row in await self._db.rows("SELECT * FROM trees")]
 
-    async def tree_commit(self, tree: str) -> str | None:
-        row = await self._db.row("SELECT commit_sha FROM trees WHERE id = ?", (tree,))
-        return None if row is None else row["commit_sha"]
-
     async def keep_views(self, run: str, until: datetime) -> None:
         """A failed run's views stay for a shell or a rerun."""
         async with self._db.transaction():
