@@ -4,13 +4,14 @@ let be: same verdict, same containers, and the engine was asked for no container
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from typing import Any
 import pytest
 
 from .conftest import Images, Place
-from .deploying import free_port
+from .deploying import free_port, until
 
 pytestmark = pytest.mark.engine
 
@@ -63,6 +64,32 @@ class Ending:
     networks: int
 
 
+class Events:
+    """What the engine does from now on, as it tells it (it remembers only the last 256 events)."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._seen: list[dict[str, Any]] = []
+        self._stream = place.api.events(decode=True)
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def so_far(self) -> list[dict[str, Any]]:
+        """All events up to this call, and the last ones."""
+        marker = f"{self._place.network}-marker"
+        self._place.api.remove_network(self._place.api.create_network(marker)["Id"])
+        asyncio.run(until(lambda: any(e["Action"] == "destroy" and _name(e) == marker for e in self._seen)))
+        self._stream.close()
+        return self._seen
+
+    def _follow(self) -> None:
+        for event in self._stream:
+            self._seen.append(event)
+
+
+def _name(event: Mapping[str, Any]) -> str:
+    return str(event["Actor"]["Attributes"].get("name", ""))
+
+
 class Deployment:
     """One deployment in a place of its own, driven by as many processes as it takes."""
 
@@ -76,7 +103,7 @@ class Deployment:
         folder.mkdir()
         if scenario.old:
             self._run(1, images.v1, self._changes, kill_started=False)
-        self._begun = time.time()
+        self._events = Events(place)
 
     def drive(self, **environment: str) -> subprocess.CompletedProcess[str]:
         changes = {**self._changes, "env": dict(self._scenario.env)}
@@ -114,24 +141,18 @@ class Deployment:
             (name, data["Image"], data["State"]["Status"], data["HostConfig"]["RestartPolicy"]["Name"])
             for name, data in ((name, place.inspect(name)) for name in place.names())
         ]
-        happened = list(place.api.events(since=int(self._begun), until=int(time.time()) + 1, decode=True))
-        begun_ns = self._begun * 1e9
-        ours = [event for event in happened if event["timeNano"] >= begun_ns]
+        ours = self._events.so_far()
         return Ending(
             verdict,
             containers,
             Counter(
-                (event["Action"], event["Actor"]["Attributes"]["name"].removeprefix(place.network))
+                (event["Action"], _name(event).removeprefix(place.network))
                 for event in ours
                 if event["Type"] == "container"
                 and event["Action"] in CONTAINER_EVENTS
-                and event["Actor"]["Attributes"]["name"].startswith(place.network)
+                and _name(event).startswith(f"{place.network}-")
             ),
-            Counter(
-                event["Action"]
-                for event in ours
-                if event["Type"] == "network" and event["Actor"]["Attributes"]["name"] == place.network
-            ),
+            Counter(event["Action"] for event in ours if event["Type"] == "network" and _name(event) == place.network),
             len(place.networks()),
         )
 
