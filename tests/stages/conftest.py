@@ -142,8 +142,15 @@ def registry(tmp_path: Path) -> Iterator[LocalRegistry]:
     finally:
         process.kill()
         process.wait()
-        for image in dict.fromkeys(docker("image", "ls", "--quiet", "--filter", f"reference={host}/*/*").split()):
-            docker("image", "rm", "--force", image)
+        _forget(host)
+
+
+def _forget(host: str) -> None:
+    """Removes a registry's names, not the images: the base image may be one of them."""
+    listing = ["image", "ls", "--digests", "--filter", f"reference={host}/*/*", "--format"]
+    names = docker(*listing, "{{.Repository}}:{{.Tag}} {{.Repository}}@{{.Digest}}").split()
+    for name in dict.fromkeys(name for name in names if "<none>" not in name):
+        docker("image", "rm", name, check=False)
 
 
 def _await_registry(host: str, process: subprocess.Popen[bytes]) -> None:

@@ -28,8 +28,9 @@ from seamless.stages.integration import (
     plan_integration,
     project_name,
 )
+from seamless.stages.registry import Credentials, push_image
 
-from .conftest import WriteTree, docker, inspect, leftovers
+from .conftest import LocalRegistry, WriteTree, docker, inspect, leftovers
 
 CANDIDATE = PeerImage(ImageRef("sha256:" + "c" * 64, DigestKind.IMAGE_ID), "c" * 40, "candidate")
 DEPLOYED = PeerImage(ImageRef("sha256:" + "d" * 64, DigestKind.MANIFEST, "r.example/cart"), "d" * 40, "production")
@@ -209,6 +210,7 @@ class Integration:
     images: dict[str, PeerImage] = field(default_factory=dict)
     mapping: dict[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    auth: dict[str, Credentials] = field(default_factory=dict)
 
     @property
     def work(self) -> Path:
@@ -233,14 +235,14 @@ class Integration:
             limits=self.limits,
         )
 
-    async def perform(self, timeout_s: float = 60) -> IntegrationPlan:
+    async def perform(self, timeout_s: float = 90) -> IntegrationPlan:
         async def line(text: str) -> None:
             with open(self.spool, "a", encoding="utf-8") as file:
                 file.write(f"-- {text}\n")
 
         planned = await self.plan()
         await run_integration(
-            planned, spool=self.spool, registry_auth={}, work_dir=self.work, timeout_s=timeout_s, line=line
+            planned, spool=self.spool, registry_auth=self.auth, work_dir=self.work, timeout_s=timeout_s, line=line
         )
         return planned
 
@@ -325,6 +327,36 @@ class TestRun:
         assert "candidate serves" in integration.output
         assert inspect(base_image)["Id"] == base_id, "the file's build took over a tag of the engine"
         assert not integration.work.exists()
+
+    def test_a_peer_comes_from_its_registry(
+        self, integration: Integration, base_image: str, registry: LocalRegistry
+    ) -> None:
+        named = f"{registry.host}/team/cart:1"
+        docker("tag", base_image, named)
+        pushing = push_image(
+            f"{registry.host}/team/cart",
+            "1",
+            spool=integration.spool,
+            auth=registry.auth,
+            work_dir=integration.work,
+            timeout_s=60,
+        )
+        ref = asyncio.run(pushing)
+        docker("image", "rm", named)
+        assert not docker("image", "ls", "--quiet", "--digests", "--filter", f"reference={registry.host}/*/*")
+        integration.images = {"cart": PeerImage(ref, "d" * 40, "production")}
+        integration.auth = registry.auth
+        write(
+            integration,
+            f"""
+services:
+  cart: {{image: cart:dev, command: sleep 60}}
+  tests: {{image: {base_image}, command: ping -c 1 cart, depends_on: [cart]}}
+""",
+        )
+        # A ping needs NET_RAW, which is not given: that the name is known must do.
+        assert integration.fails().message == "exit code 1"
+        assert "PING cart (" in integration.output
 
     def test_the_tests_exit_code_decides_and_the_others_are_heard(
         self, integration: Integration, base_image: str
@@ -418,7 +450,9 @@ services:
 
     def test_a_build_that_fails_names_its_step(self, integration: Integration, base_image: str) -> None:
         write(integration, "services: {tests: {build: .}}", Dockerfile=f"FROM {base_image}\nRUN exit 5\n")
-        assert integration.fails().message == "the build failed at step [2/2] RUN exit 5: exit code 5"
+        message = integration.fails().message
+        assert message.startswith("the build failed at step [")  # Compose 2 puts the service's name there
+        assert message.endswith("2/2] RUN exit 5: exit code 5")
 
     def test_what_compose_itself_refuses_is_passed_on(self, integration: Integration) -> None:
         write(integration, "services: {tests: {image: x, ports: {}, links: 7}}")

@@ -15,8 +15,9 @@ from typing import Any, Final
 import yaml
 
 from seamless.errors import StageError
+from seamless.executors.builder import Version
 from seamless.stages.checkout import OutsideCheckoutError, resolve_inside
-from seamless.stages.compose_versions import Version, needed_version, shown_version
+from seamless.stages.compose_versions import needed_version, shown_version
 
 _MAX_BYTES: Final = 512 * 1024
 _MAX_NODES: Final = 50_000  # with aliases written out

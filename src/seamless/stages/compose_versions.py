@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-Version = tuple[int, ...]
+from seamless.executors.builder import Version
 
 # Dotted places; "*" is any name or any item of a list. From the Compose file reference and the release notes.
 _SINCE: Final[Mapping[str, Version]] = {
@@ -53,12 +53,6 @@ def needed_version(document: Mapping[str, Any], tags: Collection[str]) -> Iterat
     for place, version in _SINCE.items():
         yield from ((found, version) for found in _find(document, place.split("."), ""))
     yield from ((tag, _TAGS_SINCE[tag]) for tag in sorted(tags) if tag in _TAGS_SINCE)
-
-
-def parse_version(text: str) -> Version:
-    """ "v2.27.1-desktop.1" -> (2, 27, 1); what is no number counts as 0."""
-    core = text.strip().removeprefix("v").replace("+", "-").partition("-")[0]
-    return tuple(int(part) if part.isdigit() else 0 for part in core.split("."))
 
 
 def shown_version(version: Version) -> str:
