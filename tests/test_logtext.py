@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seamless.logtext import ASCII_GLYPHS, GLYPHS, Sanitiser, glyphs, plain, word
@@ -99,6 +99,7 @@ _PIECES = st.sampled_from([*_STARTS, *_MIDDLES, *_ENDS])
 hostile = st.lists(_PIECES | st.binary(max_size=4), max_size=30).map(b"".join)
 
 
+@settings(deadline=None)
 @given(data=hostile, cuts=st.lists(st.integers(0, 120), max_size=6), colour=st.booleans())
 def test_the_cuts_between_chunks_do_not_show(data: bytes, cuts: list[int], colour: bool) -> None:
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
@@ -106,6 +107,7 @@ def test_the_cuts_between_chunks_do_not_show(data: bytes, cuts: list[int], colou
     assert shown(*chunks, colour=colour) == shown(data, colour=colour)
 
 
+@settings(deadline=None)
 @given(data=hostile | st.binary(max_size=200), colour=st.booleans())
 def test_no_control_comes_through(data: bytes, colour: bool) -> None:
     text = shown(data, colour=colour)
@@ -116,6 +118,7 @@ def test_no_control_comes_through(data: bytes, colour: bool) -> None:
         assert not codes or codes[-1] == "\x1b[0m", "no line bleeds into what follows it"
 
 
+@settings(deadline=None)
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp", "Cn", "Mn", "Lo"])))
 def test_ordinary_text_stays_as_it_is(text: str) -> None:
     assert shown(text.encode() + b"\n") == text + "\n"
@@ -159,6 +162,7 @@ def test_plain_makes_one_line(text: str, expected: str) -> None:
     assert plain(text) == expected
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_plain_is_one_line_without_controls_and_stays_so(text: str) -> None:
     line = plain(text)
