@@ -31,6 +31,7 @@ class Cleaner:
             found = [item for item in await self._resources.executor.find() if item.labels.get(LABEL_RUN) == run.id]
             await self._remove(found)
             await self._finish(run)
+            await self._resources.workspaces.maintain(run)
         except (SeamlessError, OSError):
             _log.exception("could not clean up after %s; the next start of the agent tries again", run.id)
 

@@ -256,6 +256,12 @@ class RunWorkspaces:
             for known in await self._store.workspaces.all_trees()
         )
 
+    async def maintain(self, run: Run) -> None:
+        """Packs the mirror of an ended run's repository when that is due."""
+        if not run.options.local:
+            parameters = Parameters.model_validate(run.parameters)
+            await self._forge.maintain(await asyncio.to_thread(repository_of, parameters.repo, parameters.git))
+
     async def sweep(self, active: Set[str]) -> None:
         """Removes every folder that the store does not account for."""
         views = {view.folder for view in await self._store.workspaces.all_views()}
