@@ -31,7 +31,7 @@ from seamless.connection import (
     error_of,
     unreachable,
 )
-from seamless.errors import AgentUnreachableError, NotFoundError, SeamlessError
+from seamless.errors import AgentUnreachableError, NotFoundError, SeamlessError, UnavailableError
 from seamless.transitions import STAGE_ENDED
 from seamless.wire import API_VERSION
 
@@ -196,7 +196,7 @@ class Client:
                 if self._has_ended(run, stage):  # else the agent ended, not the stage
                     return
                 patience.wait(ConnectionLostError(f"the agent at {self.socket} keeps closing the log of {run}"))
-            except ConnectionLostError as error:
+            except (ConnectionLostError, UnavailableError) as error:
                 patience.wait(error)
 
     def _has_ended(self, run: str, stage: str) -> bool:
@@ -251,7 +251,7 @@ class Client:
                                 last = event["id"]
                                 yield event
                 patience.wait(ConnectionLostError(f"the agent at {self.socket} keeps closing the event stream"))
-            except ConnectionLostError as error:
+            except (ConnectionLostError, UnavailableError) as error:
                 patience.wait(error)
 
     # Requests

@@ -67,6 +67,7 @@ class FakeAgent:
         self.changed = threading.Condition()
         self.cut_after = 1 << 30  # a stream is broken off after so many messages, or bytes of a log
         self.streams = 0
+        self.is_away = False  # every connection is closed without an answer
 
     def move(
         self, id: str, to_state: str, *, stage: str | None = None, name: str = "", at: str = "", **more: Any
@@ -140,6 +141,8 @@ def _handler(agent: FakeAgent) -> type[BaseHTTPRequestHandler]:
             self._answer()
 
         def _answer(self) -> None:
+            if agent.is_away:
+                return self._break_off()
             url = urlsplit(self.path)
             query = dict(parse_qsl(url.query))
             path = url.path.removeprefix("/v1/")

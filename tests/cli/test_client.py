@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seamless.client import Client
@@ -229,7 +229,7 @@ def test_patience_ends(tmp_path: Path) -> None:
 
 def test_a_followed_log_comes_once_byte_for_byte_when_streams_break(agent: FakeAgent) -> None:
     agent.runs["payment-42"] = run(stages=[stage("build", "in_progress")])
-    agent.cut_after = 7
+    agent.cut_after = 41
     written = bytes(range(256)) * 2
 
     def write() -> None:
@@ -245,7 +245,7 @@ def test_a_followed_log_comes_once_byte_for_byte_when_streams_break(agent: FakeA
         assert b"".join(client.log("payment-42", "build", offset=3, limit=4)) == written[3:7]
         assert client.log_size("payment-42", "build") == len(written)
     thread.join()
-    assert agent.streams > 20
+    assert agent.streams > 10
 
 
 def test_a_client_that_another_thread_closes_ends_its_streams(agent: FakeAgent) -> None:
@@ -268,8 +268,11 @@ def test_a_local_tree_is_streamed(agent: FakeAgent) -> None:
     assert agent.requests == [("POST", "services/payment/local-runs", {"commit": "9f3c2ab"}, b"abcdef")]
 
 
+@settings(deadline=None)
 @given(
-    messages=st.lists(st.tuples(st.integers(0, 10**12), st.text(st.characters(exclude_characters="\n\r")))),
+    messages=st.lists(
+        st.tuples(st.integers(0, 10**12), st.text(st.characters(codec="utf-8", exclude_characters="\n\r")))
+    ),
     cuts=st.lists(st.integers(0, 2000)),
     end=st.sampled_from(["\n", "\r\n"]),
 )

@@ -14,7 +14,9 @@ app = typer.Typer(no_args_is_help=True, help="Run, start, stop or ask after the 
 
 @app.command()
 def run(context: typer.Context) -> None:
-    """Run the agent in the foreground, until it is told to stop (Ctrl-C, SIGTERM).
+    """Run the agent in the foreground.
+
+    Ctrl-C or SIGTERM ends it; stages that run go on in their containers.
 
     \b
     Example:

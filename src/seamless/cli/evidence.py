@@ -40,7 +40,7 @@ def test_counts(tests: object) -> str:
     """`48 tests`, `2 of 48 tests failed`; "" when no report was read."""
     if not isinstance(tests, Mapping) or not tests.get("tests"):
         return ""
-    total, failed, skipped = (int(tests.get(name) or 0) for name in ("tests", "failed", "skipped"))
+    total, failed, skipped = (_count(tests.get(name)) for name in ("tests", "failed", "skipped"))
     counted = f"{total} test" if total == 1 else f"{total} tests"
     if failed:
         return f"{failed} of {counted} failed"
@@ -57,8 +57,12 @@ def failed_tests(tests: object) -> list[tuple[str, str]]:
         for one in failures[:_SHOWN_FAILURES]
         if isinstance(one, Mapping)
     ]
-    others = int(tests.get("failed") or 0) - len(shown)
+    others = _count(tests.get("failed")) - len(shown)
     return [*shown, (f"and {others} more", "")] if others > 0 else shown
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def against(peers: object) -> str:

@@ -63,7 +63,9 @@ def list_services(context: typer.Context, as_json: AsJson = False) -> None:
 def show_service(
     context: typer.Context, service: Annotated[str, typer.Argument(metavar="SERVICE")], as_json: AsJson = False
 ) -> None:
-    """Show a service's parameters as they are in force, and where each comes from.
+    """Show a service's parameters.
+
+    As they are in force, and where each comes from.
 
     \b
     Example:

@@ -44,7 +44,7 @@ def follow(session: Session, agent: Client, run: RunJSON, *, after: int = 0, as_
         else:
             final = _print_transitions(session, agent, run, after)
     except KeyboardInterrupt:
-        raise StoppedFollowingError("interrupted. The run goes on", hint=f"seamless show {run['id']}") from None
+        raise StoppedFollowingError(f"interrupted. The run goes on: seamless show {run['id']}") from None
     return EXIT_CODES[final["state"]]
 
 

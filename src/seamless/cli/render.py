@@ -16,7 +16,7 @@ from rich.text import Text
 
 from seamless.cli import evidence
 from seamless.cli.formats import age_in_words, duration, local_time, seconds_between
-from seamless.logtext import GLYPHS, glyphs, plain
+from seamless.logtext import glyphs, plain
 from seamless.model import short
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Viewer:
 
     name: str
     now: datetime
-    glyphs: Mapping[str, str] = GLYPHS
+    glyphs: Mapping[str, str]
 
     @classmethod
     def at_present(cls, name: str) -> Viewer:
@@ -197,7 +197,7 @@ def approval_block(run: RunJSON, viewer: Viewer) -> list[Text]:
     lines = [_verdict("awaiting_approval", f"{run['id']} is waiting for approval", approval["why"], viewer)]
     facts = [
         ("production today", _production(approval["production"], viewer)),
-        ("would become", f"{short(run['commit'])}  {_commits(approval, viewer)}"),
+        ("would become", f"{short(run['commit'])}  {_commits(approval, viewer)}".rstrip()),
     ]
     if image := approval["image"]:
         facts.append(("image", _short_digest(image["digest"])))
@@ -226,6 +226,8 @@ def _production(commit: CommitJSON | None, viewer: Viewer) -> str:
 
 def _commits(approval: ApprovalJSON, viewer: Viewer) -> str:
     commits = approval["commits"]
+    if approval["production"] is None:
+        return ""
     if not approval["commits_known"]:
         return "the commits between are not known: production's is not among its ancestors"
     if not commits:

@@ -68,6 +68,8 @@ class Session:
 
     def agent(self) -> Client:
         """A client for the agent; nothing is sent yet."""
+        # httpx's own command line, which it imports when it can, with parts of Rich and Pygments: 70 ms.
+        sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # how an import is halted
         from seamless.client import Client
 
         return Client(self.socket_path)
@@ -78,7 +80,7 @@ class Session:
         from rich.console import Console
 
         return Console(
-            no_color=True if self.no_color else None,
+            color_system=None if self.no_color else "auto",
             highlight=False,
             markup=False,
             emoji=False,
@@ -92,7 +94,7 @@ class Session:
 
     @property
     def has_colors(self) -> bool:
-        return self.console.is_terminal and not self.console.no_color and self.console.color_system is not None
+        return self.console.is_terminal and self.console.color_system is not None
 
 
 def session_of(context: typer.Context) -> Session:
