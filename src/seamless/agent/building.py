@@ -15,8 +15,13 @@ from seamless.stages.build import BuildPlan, build_image, clear_build, find_buil
 from seamless.stages.registry import Credentials, RegistryAuth, image_available
 
 
-async def registry_auth(registries: Mapping[str, Registry]) -> RegistryAuth:
-    """The credentials of `[registries]`, resolved now. Raises ConfigError."""
+async def registry_auth(registries: Mapping[str, Registry], trust: Trust) -> RegistryAuth:
+    """The credentials of `[registries]`, resolved now; none for what a stranger wrote, which could name any image.
+
+    Raises ConfigError.
+    """
+    if trust is Trust.UNTRUSTED:
+        return {}
     return {
         host: Credentials(registry.username, await asyncio.to_thread(resolve, registry.password))
         for host, registry in registries.items()
@@ -39,8 +44,7 @@ async def perform_build(context: StageContext, resources: Resources) -> StageRes
         installation=context.installation,
         rebuild=run.options.rebuild,
     )
-    # Not the host's credentials for what a stranger wrote: FROM would tell what is in a private registry.
-    auth = {} if run.trust is Trust.UNTRUSTED else await registry_auth(resources.config().registries)
+    auth = await registry_auth(resources.config().registries, run.trust)
     if run.trust is Trust.TRUSTED and not run.options.rebuild:
         known = await resources.store.images.reusable(run.service, run.commit, plan.key)
         if known is not None and await image_available(known.ref, auth):

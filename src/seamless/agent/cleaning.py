@@ -13,7 +13,8 @@ from seamless.agent.resources import Resources
 from seamless.config import Parameters
 from seamless.errors import SeamlessError
 from seamless.executors import LABEL_ROLE, LABEL_RUN, Found
-from seamless.model import Run, utc_now
+from seamless.model import Run, StageName, utc_now
+from seamless.stages.build import image_repository, remove_image
 from seamless.transitions import RunState
 
 _KEEPERS: Final = frozenset({"deployment", "network"})  # roles that are nobody's run
@@ -76,4 +77,14 @@ class Cleaner:
         await resources.executor.remove_paths(
             [path for path in (resources.data_dir / "spool" / run.id, resources.work(run.id)) if path.exists()]
         )
+        await self._remove_untrusted_image(run)
         await resources.store.runs.mark_cleaned(run.id)
+
+    async def _remove_untrusted_image(self, run: Run) -> None:
+        """Nothing uses it after its run: it cannot be deployed."""
+        image = await self._resources.store.images.untrusted_of(run.id)
+        if image is None or run.stage(StageName.DEPLOY_STAGING) is not None:
+            return
+        registry = Parameters.model_validate(run.parameters).registry
+        await remove_image(image_repository(run.service, registry, self._resources.installation), image.tag)
+        await self._resources.store.images.mark_gone(image.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from typing import Any
 
@@ -11,7 +12,7 @@ from seamless.agent.store import Store
 from seamless.agent.verdicts import StopSwitch, Verdict
 from seamless.config import EnvironmentSettings
 from seamless.errors import SeamlessError, StageError, UnavailableError
-from seamless.model import Deployment, Environment, Trigger, short
+from seamless.model import Deployment, Environment, Run, Trigger, short
 from seamless.stages import StageContext
 from seamless.targets import DeployOutcome, DeployRequest, Target
 from seamless.transitions import DeploymentEvent, DeploymentState, StageEvent
@@ -71,8 +72,23 @@ class Deployer:
             explanation = await target.explain(request, journal)
             for line in explanation:
                 await context.line(line)
-            outcome = DeployOutcome(outcome.event, outcome.reason, {**outcome.detail, "explanation": explanation})
+            outcome = dataclasses.replace(outcome, detail={**outcome.detail, "explanation": explanation})
+        outcome = dataclasses.replace(
+            outcome, reason=context.redact(outcome.reason), detail=context.redact(outcome.detail)
+        )
         return self._judged(context, deployment, outcome, switch)
+
+    async def give_up(self, run: Run, environment: Environment, verdict: Verdict) -> Verdict:
+        """`verdict`, with the end of a deployment that cannot be carried on. One that was submitted is unknown."""
+        deployment = await self._store.deployments.of_run(run.id, environment)
+        assert deployment is not None, "a deploy stage starts together with the record of its deployment"
+        recorded = deployment.state is DeploymentState.RECORDED
+        event = DeploymentEvent.ABANDON if recorded else DeploymentEvent.LOSE_SIGHT
+
+        async def also() -> None:
+            await self._store.deployments.transition(deployment, event, reason=verdict.reason)
+
+        return dataclasses.replace(verdict, also=also)
 
     async def _reconcile(self, deployment: Deployment, target: Target, settings: EnvironmentSettings) -> None:
         """Finds out what became of an earlier deployment that was lost sight of."""

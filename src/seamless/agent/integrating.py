@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from seamless.agent.building import registry_auth
@@ -26,13 +27,14 @@ async def perform_integration(context: StageContext, resources: Resources) -> St
         raise InterruptedStageError("the agent was stopped during the integration test")
     checkout, folder = await _checkout(context)
     _, version = await compose_cli()
-    file = read_compose_file(checkout, test.compose_file, folder=folder, version=version)
+    file = await asyncio.to_thread(read_compose_file, checkout, test.compose_file, folder=folder, version=version)
     work = context.work / f"integration_test.{attempt}"
     work.mkdir(parents=True, exist_ok=True, mode=0o700)
     resolved = await resolve_model(file, work_dir=work)
     services = resources.config().services
     named = find_peers(resolved.get("services") or {}, test.map, {*services, run.service})
-    plan = plan_integration(
+    plan = await asyncio.to_thread(
+        plan_integration,
         resolved,
         file=file,
         checkout=checkout,
@@ -54,7 +56,7 @@ async def perform_integration(context: StageContext, resources: Resources) -> St
     await run_integration(
         plan,
         spool=context.spool,
-        registry_auth=await registry_auth(resources.config().registries),
+        registry_auth=await registry_auth(resources.config().registries, run.trust),
         work_dir=work,
         timeout_s=parameters.stage_timeout,
         line=context.line,

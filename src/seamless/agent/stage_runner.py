@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,7 +11,7 @@ from typing import Any, Final
 from seamless.agent.building import perform_build
 from seamless.agent.deploying import Deployer
 from seamless.agent.integrating import perform_integration
-from seamless.agent.logs import LogId
+from seamless.agent.logs import LogId, Patterns
 from seamless.agent.resources import Resources
 from seamless.agent.verdicts import StopSwitch, Verdict
 from seamless.clock import spent_s
@@ -55,8 +56,9 @@ class StageRunner:
             secrets = await asyncio.to_thread(_secrets_of, run, stage, parameters)
             hidden = await asyncio.to_thread(self._hidden, parameters, secrets)
         except SeamlessError as error:
-            return self._failed(run, stage, parameters, StageError(error.message, hint=error.hint))
+            return await self._refused(run, stage, parameters, error)
         log = LogId(run.id, stage.name)
+        patterns = Patterns(hidden)
         async with resources.logs.record(log, stage.attempt, spool, hidden) as recording:
             context = StageContext(
                 run=run,
@@ -70,6 +72,7 @@ class StageRunner:
                 executor=resources.executor,
                 workspaces=resources.workspaces,
                 secrets=secrets,
+                redact=patterns.redact_json,
                 ca_bundle=resources.config().agent.ca_bundle,
                 work=resources.work(run.id),
             )
@@ -79,7 +82,15 @@ class StageRunner:
                 verdict = self._failed(run, stage, parameters, error)
             if verdict.reason is not None:
                 await recording.line(f"{stage.name} {verdict.event}: {verdict.reason}")
-        return verdict
+        return _redacted(verdict, patterns)
+
+    async def _refused(self, run: Run, stage: Stage, parameters: Parameters, error: SeamlessError) -> Verdict:
+        """The verdict of an attempt whose secrets cannot be had."""
+        verdict = self._failed(run, stage, parameters, StageError(error.message, hint=error.hint))
+        environment = STAGE_ENVIRONMENT.get(stage.name)
+        if environment is None:
+            return verdict
+        return await self._deployer.give_up(run, environment, verdict)
 
     async def _to_verdict(self, context: StageContext, switch: StopSwitch) -> Verdict:
         environment = STAGE_ENVIRONMENT.get(context.stage.name)
@@ -150,6 +161,13 @@ class StageRunner:
             if reference is not None:
                 values.add(resolve(reference))
         return sorted(values)
+
+
+def _redacted(verdict: Verdict, patterns: Patterns) -> Verdict:
+    """Reasons and evidence quote what programs and tests said: they are shown, so they are redacted like a log."""
+    return dataclasses.replace(
+        verdict, reason=patterns.redact_json(verdict.reason), detail=patterns.redact_json(verdict.detail)
+    )
 
 
 def _deadline(context: StageContext) -> tuple[float, str]:

@@ -82,6 +82,7 @@ class StageContext:
     executor: Executor
     workspaces: Workspaces
     secrets: Mapping[str, str]  # by name, as far as the run's trust lets it see them
+    redact: Callable[[Any], Any]  # masks the secrets in texts, lists and tables of texts
     ca_bundle: Path | None
     work: Path  # a folder of the run's own, for files that programs need
 

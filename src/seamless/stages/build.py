@@ -222,6 +222,13 @@ async def find_built(plan: BuildPlan) -> str | None:
     return found[0] if found else None
 
 
+async def remove_image(repository: str, tag: str) -> None:
+    """Takes a tag off this engine, and its image when nothing else names or uses that. Raises UnavailableError."""
+    named = f"{repository}:{tag}"
+    if await _images(f"reference={named}"):
+        await _capture([await docker_cli(), "image", "rm", named])
+
+
 async def clear_build(plan: BuildPlan, work_dir: Path) -> None:
     """Removes what an attempt that lost its agent left: secrets, credentials, images without a name."""
     shutil.rmtree(work_dir, ignore_errors=True)

@@ -10,6 +10,7 @@ them; `seamless.logtext` makes them fit for a terminal.
 from __future__ import annotations
 
 from seamless.agent.logs.recording import Recording
+from seamless.agent.logs.redaction import Patterns
 from seamless.agent.logs.store import LogId, LogStore, Stamp
 
-__all__ = ["LogId", "LogStore", "Recording", "Stamp"]
+__all__ = ["LogId", "LogStore", "Patterns", "Recording", "Stamp"]

@@ -11,9 +11,9 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from seamless.errors import ProgrammingError
@@ -58,6 +58,18 @@ class Patterns:
         """All of `data` at once."""
         redactor = Redactor(self)
         return redactor.feed(data) + redactor.finish()
+
+    def redact_json(self, value: Any) -> Any:
+        """`value` with every text in it redacted; keys are left as they are."""
+        match value:
+            case str():
+                return self.redact(value.encode(errors="surrogateescape")).decode(errors="replace")
+            case Mapping():
+                return {key: self.redact_json(each) for key, each in value.items()}
+            case list() | tuple():
+                return [self.redact_json(each) for each in value]
+            case _:
+                return value
 
     def occurrences(self, data: bytes) -> Iterator[tuple[int, int]]:
         """Start and end of the longest form at each place where one begins: in order, overlapping ones too."""

@@ -36,6 +36,11 @@ class Images:
             assert row is not None
             return rows.image(row)
 
+    async def untrusted_of(self, run: str) -> Image | None:
+        """What an untrusted run built, while it is there."""
+        row = await self._db.row("SELECT * FROM images WHERE run = ? AND trusted = 0 AND gone_at IS NULL", (run,))
+        return None if row is None else rows.image(row)
+
     async def get(self, image: int) -> Image | None:
         row = await self._db.row("SELECT * FROM images WHERE id = ?", (image,))
         return None if row is None else rows.image(row)
