@@ -15,7 +15,7 @@ from typing import Any
 import docker
 import pytest
 
-from seamless.executors import LABEL_INSTALLATION, ContainerExit, ContainerSpec, Network
+from seamless.executors import LABEL_INSTALLATION, ContainerExit, ContainerSpec
 from seamless.executors.docker import DockerExecutor
 
 _PASSWD = b"root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\napp:x:1234:5678::/:/bin/sh\n"
@@ -73,12 +73,12 @@ class Place:
         return f"seamless-{self.installation}-{what}"
 
     def spec(self, script: str, *, stage: str = "shop-1-unit_test-1", **changes: Any) -> ContainerSpec:
-        """A stage; without a network unless it is asked for, since that is quicker."""
+        """A stage with its spool."""
         spool = self.data_dir / "spool" / stage
         spool.parent.mkdir(mode=0o700, exist_ok=True)
         spool.touch()
         spool.chmod(0o622)
-        settings = {"image": self.image, "workdir": "/", "network": Network.NONE} | changes
+        settings = {"image": self.image, "workdir": "/"} | changes
         return ContainerSpec(name=self.name(stage), script=script, spool=spool, **settings)
 
     def run(

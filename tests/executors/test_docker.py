@@ -42,12 +42,13 @@ read line || echo eof"""
     place.run(body)
 
 
-@pytest.mark.parametrize(
-    ("script", "exit_code"), [("exit 7", 7), ("false; echo on", 1), ("echo $UNSET", 2), ("kill -9 $$", 137)]
-)
-def test_the_exit_code_is_the_scripts_own(place: Place, script: str, exit_code: int) -> None:
+def test_the_exit_code_is_the_scripts_own(place: Place) -> None:
+    scripts = {"exit 7": 7, "false; echo on": 1, "echo $UNSET": 2, "kill -9 $$": 137}
+
     async def body(executor: DockerExecutor) -> None:
-        assert await finish(executor, place.spec(script)) == ContainerExit(exit_code)
+        specs = [place.spec(script, stage=f"s{number}") for number, script in enumerate(scripts)]
+        ends = await asyncio.gather(*(finish(executor, spec) for spec in specs))
+        assert ends == [ContainerExit(exit_code) for exit_code in scripts.values()]
 
     place.run(body)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from seamless.errors import UnavailableError
-from seamless.executors import ContainerExit, ContainerGoneError, ContainerSpec, Network, Started
+from seamless.executors import ContainerExit, ContainerGoneError, ContainerSpec, Started
 from seamless.executors.docker import DockerExecutor
 from seamless.executors.engine import DEFAULT_HOST, socket_path
 
@@ -34,9 +34,10 @@ class Line:
         self._lost: bytes | None = None
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def mend(self) -> None:
-        self._server = await asyncio.start_unix_server(self._serve, self.path)
+        self._server = await asyncio.start_unix_server(self._begin, self.path)
 
     async def cut(self) -> None:
         assert self._server is not None
@@ -44,11 +45,16 @@ class Line:
         self.path.unlink()
         for writer in list(self._open):
             writer.close()
-        await asyncio.sleep(0)
+        await asyncio.gather(*self._serving)
 
     def lose(self, request: bytes) -> None:
         """Loses the answer to the next request whose first line contains `request`, which the engine carries out."""
         self._lost = request
+
+    def _begin(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(client, back))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         engine, forth = await asyncio.open_unix_connection(socket_path(DEFAULT_HOST))
@@ -150,6 +156,8 @@ def test_a_container_that_vanished_meanwhile_is_gone(place: Place, run: Run) -> 
         await line.mend()
         with pytest.raises(ContainerGoneError):
             await waiting
+        await executor.remove(spec.name)
+        assert place.containers("network") == []
 
     run(body)
 
@@ -158,19 +166,20 @@ def test_a_start_whose_answer_was_lost_is_not_made_twice(place: Place, run: Run)
     async def body(executor: DockerExecutor, line: Line) -> None:
         spec = place.spec("echo once")
         await executor.create(spec)
-        line.lose(b"/start")
+        line.lose(f"/containers/{place.inspect(spec.name)['Id']}/start".encode())
         assert await executor.start(spec) in (Started.RUNNING, Started.ENDED)
         assert await executor.wait(spec.name) == ContainerExit(0)
         assert spec.spool.read_text() == "once\n"
-        assert sum(b"/start" in request for request in line.requests) == 1
+        started = f"/containers/{place.inspect(spec.name)['Id']}/start".encode()
+        assert sum(started in request for request in line.requests) == 1
 
     run(body)
 
 
 def test_a_create_whose_answer_was_lost_keeps_its_network_to_itself(place: Place, run: Run) -> None:
     async def body(executor: DockerExecutor, line: Line) -> None:
-        first = place.spec("true", stage="first", network=Network.POOLED)
-        second = place.spec("true", stage="second", network=Network.POOLED)
+        first = place.spec("true", stage="first")
+        second = place.spec("true", stage="second")
         line.lose(f"name={first.name}".encode())
         await executor.create(first)
         await executor.create(second)

@@ -45,34 +45,32 @@ def test_a_stage_that_ended_with_its_companion_was_ended_by_the_engine(
     after_s: float, exit_code: int, expected: bool
 ) -> None:
     stage = replace(STAGE, exit_code=exit_code, finished_at=NOON + timedelta(seconds=after_s))
-    assert ended_by_engine(stage, STOPPED_TOO, lost_sight=False) is expected
+    assert ended_by_engine(stage, STOPPED_TOO) is expected
 
 
-@given(st.integers(0, 255), st.booleans())
-def test_while_the_companion_runs_every_exit_code_is_the_stages_own(exit_code: int, lost_sight: bool) -> None:
-    assert not ended_by_engine(replace(STAGE, exit_code=exit_code), RUNS_ON, lost_sight=lost_sight)
+@given(st.integers(0, 255))
+def test_while_the_companion_runs_every_exit_code_is_the_stages_own(exit_code: int) -> None:
+    assert not ended_by_engine(replace(STAGE, exit_code=exit_code), RUNS_ON)
 
 
 def test_after_a_reboot_the_engine_knows_no_times() -> None:
     lost = replace(STAGE, exit_code=255, finished_at=None)
-    assert ended_by_engine(lost, replace(STOPPED_TOO, finished_at=None), lost_sight=False)
+    assert ended_by_engine(lost, replace(STOPPED_TOO, finished_at=None))
 
 
 @pytest.mark.parametrize(
-    ("exit_code", "lost_sight", "expected"),
-    [(143, True, True), (137, True, True), (255, True, True), (137, False, False), (0, True, False), (1, True, False)],
+    ("exit_code", "expected"), [(143, True), (137, True), (255, True), (0, False), (1, False), (2, False)]
 )
-def test_without_a_companion_the_exit_code_counts_only_after_an_outage(
-    exit_code: int, lost_sight: bool, expected: bool
-) -> None:
-    assert ended_by_engine(replace(STAGE, exit_code=exit_code), None, lost_sight=lost_sight) is expected
+def test_when_the_companion_is_gone_the_exit_code_decides(exit_code: int, expected: bool) -> None:
+    assert ended_by_engine(replace(STAGE, exit_code=exit_code), None) is expected
+    assert not ended_by_engine(replace(STAGE, exit_code=exit_code, out_of_memory=True), None)
 
 
 def test_out_of_memory_is_a_reason_only_for_a_failure_of_its_own() -> None:
     killed = replace(STAGE, exit_code=137, out_of_memory=True)
-    assert verdict(killed, RUNS_ON, lost_sight=False) == ContainerExit(137, out_of_memory=True)
-    assert verdict(replace(killed, exit_code=0), RUNS_ON, lost_sight=False) == ContainerExit(0)
-    assert verdict(killed, STOPPED_TOO, lost_sight=False) == ContainerExit(137, by_engine=True)
+    assert verdict(killed, RUNS_ON) == ContainerExit(137, out_of_memory=True)
+    assert verdict(replace(killed, exit_code=0), RUNS_ON) == ContainerExit(0)
+    assert verdict(killed, STOPPED_TOO) == ContainerExit(137, by_engine=True)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from seamless.executors import ContainerExit, Network, Started
+from seamless.executors import ContainerExit, Started
 from seamless.executors.docker import DockerExecutor
 
 from .conftest import Place, finish, until
@@ -22,7 +22,7 @@ def test_each_container_has_a_namespace_of_its_own_and_the_pool_is_filled_again(
     async def body(executor: DockerExecutor) -> None:
         await until(lambda: executor.ready_networks == 2)
         ahead = set(place.containers("network"))
-        specs = [place.spec("sleep 60", stage=f"s{number}", network=Network.POOLED) for number in range(3)]
+        specs = [place.spec("sleep 60", stage=f"s{number}") for number in range(3)]
         await asyncio.gather(*(executor.start(spec) for spec in specs))  # one more than are ready
         used = [_namespace(place, spec.name) for spec in specs]
         assert len(set(used)) == 3
@@ -48,7 +48,7 @@ echo over
 """
 
     async def body(executor: DockerExecutor) -> None:
-        spec = place.spec(script, network=Network.POOLED)
+        spec = place.spec(script)
         assert await finish(executor, spec) == ContainerExit(0), spec.spool.read_text()
         assert spec.spool.read_text().startswith("hello from the host\n")
 
@@ -79,7 +79,7 @@ def test_closing_removes_the_unused_even_those_in_the_making(place: Place) -> No
 
 
 def test_an_agent_that_was_killed_leaves_no_namespace_behind(place: Place) -> None:
-    spec = place.spec("sleep 60", network=Network.POOLED)
+    spec = place.spec("sleep 60")
 
     async def die(executor: DockerExecutor) -> None:
         await executor.start(spec)
@@ -102,20 +102,37 @@ def test_an_agent_that_was_killed_leaves_no_namespace_behind(place: Place) -> No
 def test_a_namespace_that_died_before_its_stage_started_is_replaced(place: Place) -> None:
     async def body(executor: DockerExecutor) -> None:
         await until(lambda: executor.ready_networks == 1)
-        spec = place.spec("ip route | grep -q ^default", network=Network.POOLED)
+        spec = place.spec("ip route | grep -q ^default")
         await executor.create(spec)
         await until(lambda: executor.ready_networks == 1)
-        for holder in place.containers("network"):  # as the engine's restart does
-            place.api.kill(holder)
-        assert await executor.start(spec) is Started.NOW
-        assert await executor.wait(spec.name) == ContainerExit(0)
+        never_created = place.spec("ip route | grep -q ^default", stage="later")
+        for each in (spec, never_created):
+            for holder in place.containers("network"):  # as the engine's restart does
+                place.api.stop(holder)
+            assert await executor.start(each) is Started.NOW
+            assert await executor.wait(each.name) == ContainerExit(0)
 
     place.run(body, pool_size=1)
 
 
+def test_a_stage_that_ended_with_its_namespace_has_no_verdict(place: Place) -> None:
+    async def body(executor: DockerExecutor) -> None:
+        spec = place.spec("sleep 60")
+        await executor.start(spec)
+        waiting = asyncio.create_task(executor.wait(spec.name))
+        await asyncio.sleep(0.1)
+        place.api.kill(spec.name)  # as the engine stops: everything, at nearly the same time
+        await asyncio.sleep(0.1)
+        place.api.stop(_namespace(place, spec.name))
+        ended = await waiting
+        assert (ended.exit_code, ended.by_engine) == (137, True)
+
+    place.run(body)
+
+
 def test_whoever_is_cancelled_while_waiting_wastes_nothing(place: Place) -> None:
     async def body(executor: DockerExecutor) -> None:
-        spec = place.spec("true", network=Network.POOLED)
+        spec = place.spec("true")
         creating = asyncio.create_task(executor.create(spec))
         await asyncio.sleep(0.05)
         creating.cancel()

@@ -211,7 +211,7 @@ def test_only_what_is_below_the_data_directory_is_removed(place: Place, tmp_path
 _AGENT = """
 import asyncio, sys
 from pathlib import Path
-from seamless.executors import ContainerSpec, Mount, Network
+from seamless.executors import ContainerSpec, Mount
 from seamless.executors.docker import DockerExecutor
 
 async def main(installation, data_dir, image):
@@ -226,7 +226,7 @@ async def main(installation, data_dir, image):
     view = await executor.create_view(name, lower=[tree], upper=upper, labels={})
     script = "mkdir -p a/b; echo root >a/b/c; chmod 0500 a/b; cat file; rm file; echo >&2 done"
     spec = ContainerSpec(
-        f"seamless-{installation}-s", image, script, spool, mounts=(Mount(view, "/workspace"),), network=Network.NONE
+        f"seamless-{installation}-s", image, script, spool, mounts=(Mount(view, "/workspace"),)
     )
     await executor.start(spec)
     print(await executor.wait(spec.name), spool.read_text(), end="")

@@ -38,13 +38,6 @@ LABEL_ROLE: Final = "io.seamless.role"  # "stage", "network", "helper", "view", 
 SPOOL_TARGET: Final = "/.seamless/out"
 
 
-class Network(StrEnum):
-    """What a container may reach."""
-
-    POOLED = "pooled"  # a namespace of its own from the pool kept ready: outbound only, no instance metadata
-    NONE = "none"
-
-
 @dataclass(frozen=True, slots=True)
 class Mount:
     """`source` is a volume's name or an absolute path of the host."""
@@ -65,7 +58,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """One container, wholly described. `script` is run by `sh -eu`, after an init, output to `spool`."""
+    """One container, wholly described. `script` is run by `sh -eu`, after an init, output to `spool`.
+
+    It has a network namespace of its own from the pool kept ready: outbound only, no instance metadata.
+    """
 
     name: str
     image: str  # what `docker run` takes
@@ -77,7 +73,6 @@ class ContainerSpec:
     mounts: tuple[Mount, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)  # the installation's label is added
     limits: Limits = Limits()
-    network: Network = Network.POOLED
 
 
 @dataclass(frozen=True, slots=True)

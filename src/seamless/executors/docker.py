@@ -20,13 +20,10 @@ from weakref import WeakValueDictionary
 
 from seamless.errors import InterruptedStageError, ProgrammingError, StageError, UnavailableError
 from seamless.executors import (
-    LABEL_INSTALLATION,
-    LABEL_ROLE,
     ContainerExit,
     ContainerGoneError,
     ContainerSpec,
     Found,
-    Network,
     ShellSpec,
     Started,
 )
@@ -35,7 +32,8 @@ from seamless.executors.container_config import Body, owned, shell_body, stage_b
 from seamless.executors.engine import Engine, EngineError
 from seamless.executors.helper_image import ensure_helper_image
 from seamless.executors.images import Credentials, Images
-from seamless.executors.inspection import ContainerState, joined_namespace, verdict
+from seamless.executors.inspection import ContainerState, verdict
+from seamless.executors.inventory import ROLE_HELPER, ROLE_NETWORK, Inventory
 from seamless.executors.network_pool import NetworkPool
 from seamless.executors.shell import DockerShell
 from seamless.executors.views import Views, check_data_dir
@@ -43,10 +41,8 @@ from seamless.executors.views import Views, check_data_dir
 T = TypeVar("T")
 
 _START_ATTEMPTS: Final = 3
+_ENGINE_STOPS_ALL_WITHIN_S: Final = 1.0
 _BACK_OFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-
-_ROLE_NETWORK: Final = "network"
-_ROLE_HELPER: Final = "helper"
 
 
 class DockerExecutor:
@@ -59,9 +55,12 @@ class DockerExecutor:
         self._images = images
         self._pool = pool
         self._views = views
+        self._inventory = Inventory(engine, installation)
         self._installation = installation
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._joined: dict[str, str] = {}  # by container: the namespace that goes with it, even if it went before
+        self._stopped: set[str] = set()  # ids of containers that `stop` has ended
         self._with_shell: set[str] = set()  # ids of images that have been seen to have /bin/sh
 
     @classmethod
@@ -85,7 +84,7 @@ class DockerExecutor:
             images = Images(engine, auth)
             helper = await ensure_helper_image(engine, images, helper_image)
             prefix = f"seamless-{installation}-"
-            network, chore = (owned({}, installation, role) for role in (_ROLE_NETWORK, _ROLE_HELPER))
+            network, chore = (owned({}, installation, role) for role in (ROLE_NETWORK, ROLE_HELPER))
             pool = NetworkPool(engine, image=helper, prefix=prefix, labels=network, size=pool_size)
             chores = Chores(engine, image=helper, prefix=prefix, labels=chore)
             views = Views(engine, chores, data_dir=data_dir, installation=installation)
@@ -129,7 +128,7 @@ class DockerExecutor:
         return await self._exclusively(spec.name, self._start(spec))
 
     async def wait(self, name: str) -> ContainerExit:
-        lost_sight, attempt = False, 0
+        attempt = 0
         while True:
             try:
                 state = await self._find_own(name)
@@ -138,13 +137,11 @@ class DockerExecutor:
                 if state.never_started:
                     raise ProgrammingError(f"the container {name} was never started: there is nothing to wait for")
                 if state.over:
-                    companion = await self._inspect(state.namespace) if state.namespace else None
-                    return verdict(state, companion, lost_sight=lost_sight)
+                    return verdict(state, await self._companion(state))
                 attempt = 0
                 # Its answer may be stale or cut off when the engine stops; only `inspect` is believed.
                 await self._engine.exchange("POST", f"/containers/{state.id}/wait")
             except UnavailableError:
-                lost_sight = True
                 await asyncio.sleep(_BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)])
                 attempt += 1
 
@@ -158,18 +155,7 @@ class DockerExecutor:
         return await self._find_own(name) is not None
 
     async def find(self) -> Sequence[Found]:
-        containers, volumes, networks = await asyncio.gather(
-            self._containers(),
-            self._engine.ask(self._api.volumes, filters=self._mine),
-            self._engine.ask(self._api.networks, filters=self._mine),
-        )
-        found = [
-            Found("container", entry["Names"][0].lstrip("/"), entry["Labels"], running=entry["State"] == "running")
-            for entry in containers
-        ]
-        found += [Found("volume", entry["Name"], entry["Labels"]) for entry in volumes["Volumes"] or []]
-        found += [Found("network", entry["Name"], entry["Labels"]) for entry in networks]
-        return [each for each in found if each.labels.get(LABEL_ROLE) not in (_ROLE_NETWORK, _ROLE_HELPER)]
+        return await self._inventory.find()
 
     async def create_view(self, name: str, *, lower: Sequence[Path], upper: Path, labels: Mapping[str, str]) -> str:
         return await self._exclusively(name, self._views.create(name, lower=lower, upper=upper, labels=labels))
@@ -184,9 +170,8 @@ class DockerExecutor:
         await self._views.own(name, user, await self._images.ensure(image))
 
     async def remove_network(self, name: str) -> None:
-        for network in await self._engine.ask(self._api.networks, names=[name], filters=self._mine):
-            if network["Name"] == name:
-                await self._ignoring_absence(self._engine.ask(self._api.remove_network, network["Id"]))
+        for network in await self._inventory.network_ids(name):
+            await self._ignoring_absence(self._engine.ask(self._api.remove_network, network))
 
     async def open_shell(self, spec: ShellSpec) -> DockerShell:
         await self._images.ensure(spec.image)
@@ -210,10 +195,6 @@ class DockerExecutor:
             await self.remove(spec.name)
             raise
         return DockerShell(self._engine, state.id, reader, writer, lambda: self.remove(spec.name))
-
-    @property
-    def _mine(self) -> dict[str, list[str]]:
-        return {"label": [f"{LABEL_INSTALLATION}={self._installation}"]}
 
     async def _exclusively(self, name: str, work: Coroutine[Any, Any, T]) -> T:
         """Runs `work` to its end even if the caller is cancelled, and never beside other work on `name`.
@@ -241,7 +222,11 @@ class DockerExecutor:
     async def _find_own(self, name: str) -> ContainerState | None:
         """The container of that name, None when there is none or it is another installation's."""
         state = await self._inspect(name)
-        return state if state is not None and state.belongs_to(self._installation) else None
+        if state is None or not state.belongs_to(self._installation):
+            return None
+        if state.namespace is not None:
+            self._joined[name] = state.namespace
+        return state
 
     async def _create(self, spec: ContainerSpec) -> None:
         if await self._find_own(spec.name) is not None:
@@ -253,7 +238,7 @@ class DockerExecutor:
         def body(network_mode: str) -> Body:
             return stage_body(spec, network_mode=network_mode, labels=labels, cpus=self._engine.cpus)
 
-        await self._create_joined(spec.name, spec.network, body)
+        await self._create_joined(spec.name, body)
 
     async def _check_volume(self, volume: str) -> None:
         """The engine would make an empty volume in place of one that is missing: a wrong workspace."""
@@ -262,15 +247,14 @@ class DockerExecutor:
         except EngineError as error:
             raise InterruptedStageError(f"the volume {volume} is gone") from error
 
-    async def _create_joined(self, name: str, network: Network, body: Callable[[str], Body]) -> None:
-        namespace = await self._pool.take() if network is Network.POOLED else None
-        mode = f"container:{namespace}" if namespace else "none"
+    async def _create_joined(self, name: str, body: Callable[[str], Body]) -> None:
+        namespace = await self._pool.take()
         try:
-            await self._engine.ask(self._api.create_container_from_config, body(mode), name)
+            await self._engine.ask(self._api.create_container_from_config, body(f"container:{namespace}"), name)
         except EngineError as error:
             # An earlier attempt may have been heard and not answered: then the container is ours, and joined.
             existing = await self._inspect(name) if error.status == 409 else None
-            if namespace and (existing is None or existing.namespace != namespace):
+            if existing is None or existing.namespace != namespace:
                 self._pool.give_back(namespace)
             if existing is None:
                 raise StageError(f"the container cannot be created: {error.message}") from error
@@ -285,11 +269,13 @@ class DockerExecutor:
                 state = await self._find_own(spec.name)
                 if state is None:
                     await self._create(spec)
-                elif state.never_started:
-                    await self._start_created(spec.image, state)
-                    return Started.NOW
-                else:
+                    state = await self._find_own(spec.name)
+                if state is None:
+                    raise ContainerGoneError(f"the container {spec.name} was removed as soon as it was created")
+                if not state.never_started:
                     return Started.ENDED if state.over else Started.RUNNING
+                await self._start_created(spec.image, state)
+                return Started.NOW
             except _DeadNamespaceError:
                 await self._remove(spec.name)  # never started, so nothing is lost
                 self._pool.renew()
@@ -321,19 +307,33 @@ class DockerExecutor:
             )
         self._with_shell.add(state.image)
 
+    async def _companion(self, state: ContainerState) -> ContainerState | None:
+        """The container whose namespace `state` joined. Looked at twice if the engine may be stopping both just now."""
+        if state.namespace is None:
+            return None
+        companion = await self._inspect(state.namespace)
+        suspicious = state.ended_from_outside and state.id not in self._stopped
+        if companion is not None and not companion.over and suspicious:
+            await asyncio.sleep(_ENGINE_STOPS_ALL_WITHIN_S)
+            companion = await self._inspect(state.namespace)
+        return companion
+
     async def _stop(self, name: str, grace_s: float) -> None:
         state = await self._find_own(name)
         if state is not None and not state.over:
+            self._stopped.add(state.id)
             await self._ignoring_absence(self._engine.ask(self._api.stop, state.id, timeout=math.ceil(grace_s)))
 
     async def _remove(self, name: str) -> None:
         state = await self._find_own(name)
-        if state is None:
-            return
-        removals = [self._remove_container(state.id)]
-        if state.namespace is not None:
-            removals.append(self._pool.remove(state.namespace))
+        removals = []
+        if state is not None:
+            self._stopped.discard(state.id)
+            removals.append(self._remove_container(state.id))
+        if (namespace := self._joined.get(name)) is not None:
+            removals.append(self._pool.remove(namespace))
         await asyncio.gather(*removals)
+        self._joined.pop(name, None)
 
     async def _remove_container(self, container: str) -> None:
         try:
@@ -349,27 +349,15 @@ class DockerExecutor:
         def body(network_mode: str) -> Body:
             return shell_body(spec, network_mode=network_mode, labels=labels, cpus=self._engine.cpus)
 
-        await self._create_joined(spec.name, Network.POOLED, body)
+        await self._create_joined(spec.name, body)
         state = await self._find_own(spec.name)
         if state is None:
             raise ContainerGoneError(f"the container {spec.name} is gone")
         return state
 
-    async def _containers(self) -> list[dict[str, Any]]:
-        containers: list[dict[str, Any]] = await self._engine.ask(self._api.containers, all=True, filters=self._mine)
-        return containers
-
     async def _sweep(self) -> None:
-        """Removes what a killed agent's executor left of its own: chores, and namespaces that nothing joined."""
-        containers = await self._containers()
-        joined = {joined_namespace(entry["HostConfig"]["NetworkMode"]) for entry in containers}
-        left = [
-            entry["Id"]
-            for entry in containers
-            if (role := entry["Labels"].get(LABEL_ROLE)) == _ROLE_HELPER
-            or (role == _ROLE_NETWORK and entry["Id"] not in joined)
-        ]
-        await asyncio.gather(*(self._remove_container(container) for container in left))
+        """Removes what a killed agent's executor left of its own."""
+        await asyncio.gather(*(self._remove_container(left) for left in await self._inventory.leftovers()))
         await self._views.sweep()
 
     @staticmethod

@@ -55,6 +55,11 @@ class ContainerState:
     def over(self) -> bool:
         return self.status in _OVER
 
+    @property
+    def ended_from_outside(self) -> bool:
+        """Judged by the exit code alone, which a script may also give by itself."""
+        return self.exit_code in _ENDED_FROM_OUTSIDE and not self.out_of_memory
+
     def belongs_to(self, installation: str) -> bool:
         return self.labels.get(LABEL_INSTALLATION) == installation
 
@@ -74,12 +79,12 @@ def parse_time(text: str) -> datetime | None:
     return time.astimezone(UTC) if time.year > 1 else None
 
 
-def verdict(stage: ContainerState, companion: ContainerState | None, *, lost_sight: bool) -> ContainerExit:
+def verdict(stage: ContainerState, companion: ContainerState | None) -> ContainerExit:
     """How a container that is over has ended.
 
     An out-of-memory kill that the script survived is none: only a failed container is "out of memory".
     """
-    by_engine = ended_by_engine(stage, companion, lost_sight=lost_sight)
+    by_engine = ended_by_engine(stage, companion)
     return ContainerExit(
         exit_code=stage.exit_code,
         out_of_memory=stage.out_of_memory and stage.exit_code != 0 and not by_engine,
@@ -88,7 +93,7 @@ def verdict(stage: ContainerState, companion: ContainerState | None, *, lost_sig
     )
 
 
-def ended_by_engine(stage: ContainerState, companion: ContainerState | None, *, lost_sight: bool) -> bool:
+def ended_by_engine(stage: ContainerState, companion: ContainerState | None) -> bool:
     """Whether the engine's stop or death ended `stage`, so that its exit code is no verdict.
 
     The engine does not tell, but the companion (the container that holds the network namespace) does,
@@ -96,11 +101,10 @@ def ended_by_engine(stage: ContainerState, companion: ContainerState | None, *, 
     ended before it, ended by itself; one that ended with it or later was stopped too, or went on
     without a network, and whatever exit code it has (a trap may have set 0) proves nothing.
 
-    Without a companion, the exit code of a container ended from outside counts, if the agent lost sight of the
-    engine while it waited (`lost_sight`).
+    When the companion is gone (somebody pruned what the engine had stopped), the exit code has to do.
     """
     if companion is None:
-        return lost_sight and stage.exit_code in _ENDED_FROM_OUTSIDE
+        return stage.ended_from_outside
     if not companion.over:
         return False
     if stage.finished_at is None or companion.finished_at is None:
