@@ -29,6 +29,7 @@ from seamless.connection import (
     ServerSentEvents,
     check_socket_path,
     error_of,
+    said_error,
     unreachable,
 )
 from seamless.errors import AgentUnreachableError, NotFoundError, SeamlessError, UnavailableError
@@ -290,6 +291,8 @@ class Client:
 
     def _check(self, answer: httpx.Response) -> None:
         spoken = answer.headers.get(API_HEADER)
+        if spoken is None and (failure := said_error(answer.content if answer.is_error else b"")):
+            raise failure  # an error so deep in the agent that its answer bears no version
         if spoken is None:
             raise AgentUnreachableError(
                 f"what answers at {self.socket} is not a Seamless agent",

@@ -81,11 +81,18 @@ def check_socket_path(path: Path) -> None:
 
 def error_of(status: int, body: bytes) -> SeamlessError:
     """The error that an answer which is not 2xx stands for."""
+    return said_error(body) or ProgrammingError(
+        f"the agent answered {status} without saying why", hint="Its log may: agent.log in the data directory"
+    )
+
+
+def said_error(body: bytes) -> SeamlessError | None:
+    """The error that a body of the documented shape describes."""
     try:
         said: dict[str, Any] = json.loads(body)["error"]
         code, message, hint, exit_code = said["code"], str(said["message"]), said["hint"], int(said["exit_code"])
     except (ValueError, TypeError, KeyError):
-        return ProgrammingError(f"the agent answered {status} without saying why", hint="Its log may: agent.log")
+        return None
     if known := _ERRORS.get(code):
         return known(message, hint=hint)
     return AgentError(message, hint=hint, exit_code=exit_code)

@@ -179,7 +179,8 @@ def _handler(agent: FakeAgent) -> type[BaseHTTPRequestHandler]:
         def _head(self, status: int, kind: str, more: dict[str, str]) -> None:
             self.send_response(status)
             for name, value in {"Seamless-API": agent.api, "Content-Type": kind, **more}.items():
-                self.send_header(name, value)
+                if value:
+                    self.send_header(name, value)
             self.end_headers()
 
         def _chunk(self, data: bytes) -> None:

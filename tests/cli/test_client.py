@@ -286,3 +286,10 @@ def test_events_come_out_of_a_stream_that_is_cut_anywhere(
     parser = ServerSentEvents()
     found = [event for a, b in pairwise(edges) for event in parser.feed(stream[a:b])]
     assert [(event.id, event.data) for event in found] == messages
+
+
+def test_an_error_deep_in_the_agent_is_told_although_it_bears_no_version(agent: FakeAgent) -> None:
+    agent.api = ""
+    agent.answers["GET", "status"] = (500, error("internal", "an error in Seamless itself: KeyError"))
+    with Client(agent.socket) as client, pytest.raises(ProgrammingError, match="an error in Seamless itself"):
+        client.status()

@@ -37,6 +37,8 @@ def scripted(agent: FakeAgent, *stages: str, id: str = "payment-42") -> None:
 
 
 def succeed(agent: FakeAgent) -> None:
+    agent.move("payment-42", "idle", name="create", at="14:02:10")
+    agent.events[-1]["from_state"] = None
     agent.move("payment-42", "in_progress", at="14:02:11")
     agent.move("payment-42", "in_progress", stage="prepare", at="14:02:11", attempt=1)
     agent.move("payment-42", "success", stage="prepare", at="14:02:15.100")
@@ -53,6 +55,7 @@ def test_run_follows_to_success(agent: FakeAgent, seamless: Seamless) -> None:
     done = seamless("run", "payment")
     thread.join()
     assert done.stdout == (
+        "14:02:10 payment-42 queued\n"
         "14:02:11 payment-42 started\n"
         "14:02:11 payment-42 prepare started\n"
         "14:02:15 payment-42 prepare success 4.1s\n"
@@ -68,7 +71,7 @@ def test_run_as_json_is_a_line_for_each_event_and_the_run_last(agent: FakeAgent,
     succeed(agent)
     done = seamless("run", "payment", "--json")
     *events, last = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [event["id"] for event in events] == [1, 2, 3, 4, 5]
+    assert [event["id"] for event in events] == [1, 2, 3, 4, 5, 6]
     assert (last["id"], last["state"]) == ("payment-42", "success")
     assert done.returncode == 0
 

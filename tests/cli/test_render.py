@@ -123,7 +123,7 @@ def test_an_approval_of_a_first_deployment_during_a_hold() -> None:
     assert shown(ending(waiting, ANN)) == (
         "● payment-42 is waiting for approval: payment is on hold\n"
         "  production today  nothing\n"
-        "  would become      9f3c2ab\n"
+        '  would become      9f3c2ab  "Retry card declines" (Ann)\n'
         '  on hold           "duplicate e-mails" (bob)\n'
         '  seamless approve payment --release      seamless reject payment --why "…"      expires 13 Dec 14:02'
     )
@@ -215,8 +215,10 @@ def test_the_fleet() -> None:
     red = {"since": at("09:00:00"), "run": "search-8", "stage": "code_quality", "reason": "exit code 1"}
     hold = {"why": "duplicate e-mails", "by": "bob", "since": at("09:00:00"), "commit": "0c35e04aaa"}
     fleet = [
+        service("catalogue"),
         service(
             "gateway",
+            last=run("gateway-1", "success"),
             head={"commit": "fc010d4aa", "seen_at": at("12:00:00")},
             staging=release("fc010d4aa", at("12:00:00")),
             production=release("fc010d4aa", "2026-12-02T12:00:00+00:00"),
@@ -228,6 +230,7 @@ def test_the_fleet() -> None:
     ]
     assert shown(status_table(cast(Any, fleet), ANN)) == (
         "service       head     staging        production             now\n"
+        "catalogue     -        -              -                      no runs yet\n"
         "gateway       fc010d4  fc010d4   2 h  fc010d4           1 d  ✔\n"
         "inventory     -        -              -                      ● waiting for approval  inventory-19  (8 m)\n"
         "notification  -        -              0c35e04 unknown  10 s  "
@@ -270,11 +273,11 @@ def test_lists() -> None:
     )
     values = {"image": None, "install": "npm ci\nnpm run x", "caches": ["/a", "/b"], "build": {"args": {}, "n": 1.5}}
     assert shown(parameters_table(values, {"install": "services.payment"})) == (
-        "parameter  value                   from\n"
-        "image      -                       default\n"
-        "install    'npm ci\\nnpm run x'     services.payment\n"
-        "caches     [/a, /b]                default\n"
-        "build      { args = {}, n = 1.5 }  default"
+        "parameter  from              value\n"
+        "image      default           -\n"
+        "install    services.payment  'npm ci\\nnpm run x'\n"
+        "caches     default           [/a, /b]\n"
+        "build      default           { args = {}, n = 1.5 }"
     )
 
 

@@ -61,7 +61,7 @@ def _spawn(config_file: Path, log: Path) -> subprocess.Popen[bytes]:
     argv = [sys.executable, "-m", "seamless", "--config", str(config_file), "agent", "run"]
     with log.open("ab") as output:
         return subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/"
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd=log.parent
         )
 
 

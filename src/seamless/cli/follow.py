@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from seamless.cli.formats import duration, local_clock, seconds_between
 from seamless.cli.session import Session, print_json_line, user_name
 from seamless.errors import SeamlessError
-from seamless.logtext import plain
+from seamless.logtext import plain, word
 
 if TYPE_CHECKING:
     from seamless.client import Client
@@ -135,9 +135,9 @@ class Transitions:
             attempt = self._attempts[subject] = self._attempts.get(subject, 0) + 1
             return "started" + (f" (attempt {attempt})" if attempt > 1 else "")
         if state == "idle":
-            return f"to be tried again{why}"
+            return "queued" if event["from_state"] is None else f"to be tried again{why}"
         if state == "in_progress":
             return "goes on" + why
         seconds = seconds_between(self._started.get(subject), event["at"])
         took = f" {duration(seconds).replace(' ', '')}" if seconds is not None and state != "awaiting_approval" else ""
-        return f"{state.replace('_', ' ')}{took}{why}"
+        return f"{word(state)}{took}{why}"

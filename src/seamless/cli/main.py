@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -15,13 +16,14 @@ from typing import Annotated
 import typer
 
 from seamless import __version__
-from seamless.cli import agent, deploys, fleet, logs, runs, shell
+from seamless.cli import agent, demo, deploys, fleet, logs, runs, shell
 from seamless.cli.session import Session
 from seamless.errors import SeamlessError
 from seamless.paths import SOCKET_VARIABLE, state_dir
 
 INTERRUPTED = 130
 _FAILED = 1
+_A_WORD = re.compile("(?!seamless )[a-z]+[ ,:]")  # a hint may also begin with a command, a key or a path
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]  # Click's, whichever copy of Click this Typer carries
 
 app = typer.Typer(
@@ -84,7 +86,7 @@ def seamless(
 
 
 app.add_typer(agent.app, name="agent")
-for room in (runs, logs, deploys, fleet, shell):
+for room in (runs, logs, deploys, fleet, shell, demo):
     app.add_typer(room.app)
 
 
@@ -118,6 +120,8 @@ def _say(message: str, hint: str | None) -> None:
     from seamless.logtext import Sanitiser
 
     text = f"seamless: {message}"
+    if hint and _A_WORD.match(hint):
+        hint = hint[0].upper() + hint[1:]
     if hint and "\n" in message:
         text += f"\n{hint}"
     elif hint:

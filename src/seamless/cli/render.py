@@ -197,7 +197,7 @@ def approval_block(run: RunJSON, viewer: Viewer) -> list[Text]:
     lines = [_verdict("awaiting_approval", f"{run['id']} is waiting for approval", approval["why"], viewer)]
     facts = [
         ("production today", _production(approval["production"], viewer)),
-        ("would become", f"{short(run['commit'])}  {_commits(approval, viewer)}".rstrip()),
+        ("would become", f"{short(run['commit'])}  {_commits(run, approval, viewer)}"),
     ]
     if image := approval["image"]:
         facts.append(("image", _short_digest(image["digest"])))
@@ -224,10 +224,10 @@ def _production(commit: CommitJSON | None, viewer: Viewer) -> str:
     return f"{short(commit['commit'])}  {quoted(commit['subject'], 40)} ({author}, {age_in_words(seconds)} old)"
 
 
-def _commits(approval: ApprovalJSON, viewer: Viewer) -> str:
+def _commits(run: RunJSON, approval: ApprovalJSON, viewer: Viewer) -> str:
     commits = approval["commits"]
     if approval["production"] is None:
-        return ""
+        return f"{quoted(run['subject'], 40)} ({viewer.call(run['author'])})"
     if not approval["commits_known"]:
         return "the commits between are not known: production's is not among its ancestors"
     if not commits:

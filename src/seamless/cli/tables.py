@@ -77,6 +77,8 @@ def _now(service: ServiceStatusJSON, viewer: Viewer) -> Text:
         parts.append(("failure", f"red for {age_of(red['since'], viewer.now)}: {where}{why}", "red"))
     if service["problem"]:
         parts.append(("unknown", plain(service["problem"]), "red"))
+    if not parts and service["last"] is None:
+        return Text("no runs yet", "dim")
     if not parts:
         return Text(viewer.glyph("success"), "green")
     return Text("  ·  ").join(Text(f"{viewer.glyph(state)} {text}".rstrip(), style) for state, text, style in parts)
@@ -161,9 +163,9 @@ def services_table(services: Sequence[ServiceJSON]) -> list[Text]:
 def parameters_table(parameters: dict[str, Any], sources: dict[str, str]) -> list[Text]:
     """The resolved parameters of a service, each with where it comes from."""
     return table(
-        ["parameter", "value", "from"],
+        ["parameter", "from", "value"],
         [
-            [plain(name), plain(_value(value)), plain(str(sources.get(name, "default")))]
+            [plain(name), plain(str(sources.get(name, "default"))), plain(_value(value))]
             for name, value in parameters.items()
         ],
     )
