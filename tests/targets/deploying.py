@@ -34,7 +34,7 @@ APP: Final = """#!/bin/sh
 exec httpd -f -p "${PORT:-8080}" -h /www
 """
 ENV_CGI: Final = '#!/bin/sh\nprintf "Content-Type: text/plain\\r\\n\\r\\n"\nprintf %s "$TOLD"\n'
-SLOW_CGI: Final = '#!/bin/sh\nsleep 2\nprintf "Content-Type: text/plain\\r\\n\\r\\nwhole"\n'
+SLOW_CGI: Final = '#!/bin/sh\nsleep 0.3\nprintf "Content-Type: text/plain\\r\\n\\r\\nwhole"\n'
 
 
 def build(version: str, *changes: str) -> str:

@@ -6,22 +6,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from .conftest import Images, Place
 from .deploying import free_port, until
+from .driver import start_driver
 
 pytestmark = pytest.mark.engine
 
@@ -62,6 +60,14 @@ class Ending:
     container_events: Counter[tuple[str, str]]
     network_events: Counter[str]
     networks: int
+
+
+class Ended(NamedTuple):
+    """How a driver ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 class Events:
@@ -105,13 +111,13 @@ class Deployment:
             self._run(1, images.v1, self._changes, kill_started=False)
         self._events = Events(place)
 
-    def drive(self, **environment: str) -> subprocess.CompletedProcess[str]:
+    def drive(self, **environment: str) -> Ended:
         changes = {**self._changes, "env": dict(self._scenario.env)}
         return self._run(2, self._images.v2, changes, kill_started=self._scenario.kill_started, **environment)
 
     def _run(
         self, deployment: int, image: str, changes: Mapping[str, Any], *, kill_started: bool, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
+    ) -> Ended:
         order = {
             "installation": self._place.installation,
             "deployment": deployment,
@@ -120,19 +126,11 @@ class Deployment:
             "journal": str(self._folder / f"{deployment}.json"),
             "kill_started": kill_started,
         }
-        package, module = __package__ or "", "driver"
-        tests = str(Path(__file__).parents[package.count(".") + 1])
-        return subprocess.run(
-            [sys.executable, "-m", f"{package}.{module}"],
-            input=json.dumps(order),
-            env={**os.environ, "PYTHONPATH": tests, **environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        with start_driver(order, **environment) as driver:
+            output, errors = driver.communicate(timeout=60)
+        return Ended(driver.returncode, output, errors)
 
-    def ending(self, process: subprocess.CompletedProcess[str]) -> Ending:
+    def ending(self, process: Ended) -> Ending:
         assert process.returncode == 0, process.stderr
         place = self._place
         told = process.stdout.replace(place.installation, "<installation>").replace(f":{self._port}", ":<port>")

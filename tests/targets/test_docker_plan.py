@@ -153,6 +153,9 @@ def test_exits_are_described() -> None:
     ended = container(1, status="exited", exit_code=137, out_of_memory=True, memory=512 * 1024**2)
     assert describe_exit(ended) == "exit code 137, out of memory (limit 512 MiB)"
     assert describe_exit(replace(ended, memory=0)) == "exit code 137, out of memory"
+    missed = replace(ended, out_of_memory=False)
+    assert describe_exit(missed) == "exit code 137, killed, perhaps out of memory (limit 512 MiB)"
+    assert describe_exit(replace(missed, memory=0)) == "exit code 137"
     assert describe_exit(replace(ended, out_of_memory=False, exit_code=2)) == "exit code 2"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -11,16 +12,16 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
 from docker.errors import DockerException
 
-from seamless.targets import DeployOutcome
-from seamless.targets.docker import DockerTarget
 from seamless.transitions import DeploymentEvent
 
-from .deploying import Lines, MemoryJournal, build, request, until
+from .deploying import FileJournal, build, until
+from .driver import start_driver
 
 pytestmark = [
     pytest.mark.engine,
@@ -31,17 +32,14 @@ pytestmark = [
 
 
 class PrivateEngine:
-    """A second engine on this host, which leaves the first one's networks and rules alone."""
+    """A second engine on this host. In a network namespace of its own, it cannot meddle with the first one."""
 
-    def __init__(self, folder: Path, octet: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._octet = octet
-        self._bridge = f"seamless{octet}"
         self._process: subprocess.Popen[bytes] | None = None
+        self.namespace = f"seamless-{secrets.token_hex(4)}"
         self.url = f"unix://{folder}/engine.sock"
-        for command in (f"add {self._bridge} type bridge", f"set {self._bridge} up"):
-            subprocess.run(["ip", "link", *command.split()], check=True)
-        subprocess.run(["ip", "address", "add", f"10.{octet}.0.1/24", "dev", self._bridge], check=True)
+        subprocess.run(["ip", "netns", "add", self.namespace], check=True)
 
     def start(self) -> None:
         arguments = {
@@ -49,15 +47,11 @@ class PrivateEngine:
             "data-root": f"{self._folder}/data",
             "exec-root": f"{self._folder}/exec",
             "pidfile": f"{self._folder}/pid",
-            "bridge": self._bridge,
-            "default-address-pool": f"base=10.{self._octet}.128.0/17,size=24",
-            "iptables": "false",
             "storage-driver": "vfs",
         }
+        command = ["dockerd", *(f"--{name}={value}" for name, value in arguments.items())]
         with open(self._folder / "log", "ab") as log:
-            self._process = subprocess.Popen(
-                ["dockerd", *(f"--{name}={value}" for name, value in arguments.items())], stdout=log, stderr=log
-            )
+            self._process = subprocess.Popen([*self.inside, *command], stdout=log, stderr=log)
 
     def stop(self) -> None:
         if self._process is not None:
@@ -67,8 +61,12 @@ class PrivateEngine:
 
     def close(self) -> None:
         self.stop()
-        subprocess.run(["ip", "link", "delete", self._bridge], check=True)
-        subprocess.run(["umount", f"{self._folder}/data"], check=False, stderr=subprocess.DEVNULL)
+        subprocess.run(["ip", "netns", "delete", self.namespace], check=True)
+
+    @property
+    def inside(self) -> list[str]:
+        """What to put before a command for it to reach the containers (`ip netns exec` would hide the cgroups)."""
+        return ["nsenter", f"--net=/var/run/netns/{self.namespace}"]
 
     def ready(self) -> bool:
         with contextlib.suppress(DockerException), contextlib.closing(docker.DockerClient(self.url)) as client:
@@ -79,7 +77,7 @@ class PrivateEngine:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[PrivateEngine]:
     folder = Path(tempfile.mkdtemp())  # a socket's path must be short
-    made = PrivateEngine(folder, 64 + secrets.randbelow(128))
+    made = PrivateEngine(folder)
     try:
         made.start()
         asyncio.run(until(made.ready))
@@ -90,19 +88,21 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[PrivateEngine]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_a_new_release_taken_down_by_the_engines_own_end_is_started_again(engine: PrivateEngine) -> None:
-    image = build("v1")
-    target = DockerTarget("0a0b0c0d")
-    log = Lines()
-
-    async def main() -> DeployOutcome:
-        task = asyncio.create_task(
-            target.deploy(request(1, image, env={"SLOW": "3"}, deadline_s=60), MemoryJournal(), log)
-        )
-        await until(lambda: any(line.startswith("started ") for line in log.lines))
-        await asyncio.to_thread(engine.stop)
+def test_a_new_release_taken_down_by_the_engines_own_end_is_started_again(
+    engine: PrivateEngine, tmp_path: Path
+) -> None:
+    order: dict[str, Any] = {
+        "installation": "0a0b0c0d",
+        "deployment": 1,
+        "image": build("v1"),
+        "changes": {"env": {"SLOW": "3"}, "deadline_s": 60},
+        "journal": str(tmp_path / "journal"),
+    }
+    journal = FileJournal(tmp_path / "journal")
+    with start_driver(order, within=engine.inside) as driver:
+        asyncio.run(until(lambda: "start" in (journal.get("done") or ())))
+        engine.stop()
         engine.start()
-        return await task
-
-    outcome = asyncio.run(main())
-    assert outcome.event is DeploymentEvent.COMPLETE, outcome.reason
+        output, errors = driver.communicate(timeout=60)
+    assert driver.returncode == 0, errors
+    assert json.loads(output)["event"] == DeploymentEvent.COMPLETE, output

@@ -4,7 +4,7 @@
 
 - ALONE: nothing serves. The new container has the service's name from the start.
 - BESIDE: the new container is proved healthy beside the old one, which has the name until then; then
-  the name moves over, and requests under way on the old one end before it goes.
+  the name moves over, and the old one has a moment for the requests under way before it is told to end.
 - REPLACE: both publish the same port of the host, which only one can hold. A trial, not published, proves
   the image and its settings first; then the old one stops, and the new one starts in its place: the gap.
 
@@ -38,6 +38,7 @@ LABEL_HEALTH: Final = LABEL + "health"
 LABEL_TRIAL: Final = LABEL + "trial"
 LABEL_ADDRESS: Final = LABEL + "address"
 LABEL_SUBNET: Final = LABEL + "subnet"
+_SIGKILLED: Final = 128 + 9
 _MASKED_FROM: Final = 6  # characters; the configuration refuses shorter secrets
 ROLE: Final = "deployment"  # of containers and networks: only this target removes them
 
@@ -298,11 +299,17 @@ def same_image(image_id: str, created_from: str) -> ImageRef:
 
 
 def describe_exit(container: Container) -> str:
-    """E.g. "exit code 137, out of memory (limit 512 MiB)"."""
+    """E.g. "exit code 137, out of memory (limit 512 MiB)".
+
+    The engine misses one out-of-memory kill in ten (20.10, cgroup v1), so a SIGKILL that it does not explain,
+    in a container with a limit, is said to be perhaps one.
+    """
     text = f"exit code {container.exit_code}"
+    limit = f" (limit {_size(container.memory)})" if container.memory else ""
     if container.out_of_memory:
-        limit = f" (limit {_size(container.memory)})" if container.memory else ""
-        text += f", out of memory{limit}"
+        return f"{text}, out of memory{limit}"
+    if container.exit_code == _SIGKILLED and limit:
+        return f"{text}, killed, perhaps out of memory{limit}"
     return text
 
 
