@@ -88,6 +88,17 @@ def test_the_longest_of_nested_secrets_is_masked() -> None:
     assert redact("xx secret-longer yy secret zz", "secret", "secret-longer") == b"xx *** yy *** zz"
 
 
+def test_each_of_many_secrets_is_found_wherever_it_lies() -> None:
+    values = [f"{number:02}-a-token-" + "0123456789"[: number % 10] for number in range(40)]  # 11 to 20 bytes
+    patterns = Patterns([*values, "shorty"])
+    assert patterns.redact(b"nothing of it here " * 100) == b"nothing of it here " * 100
+    for value in [*values, "shorty"]:
+        for before in range(17):
+            for after in range(9):
+                data = b"." * before + value.encode() + b"." * after
+                assert patterns.redact(data) == b"." * before + b"***" + b"." * after
+
+
 def test_a_value_too_short_to_mask_is_refused_without_saying_it() -> None:
     with pytest.raises(ProgrammingError) as caught:
         Patterns(["abcde"])
@@ -114,6 +125,12 @@ def test_only_a_possible_beginning_is_held_back() -> None:
     assert redactor.finish() == b"s"
 
 
+def test_of_two_possible_beginnings_the_earlier_is_held_back() -> None:
+    redactor = Redactor(Patterns(["one-two-three", "two-three-four-five"]))
+    assert redactor.feed(b"so: one-two-thre") == b"so: "
+    assert redactor.feed(b"e-four-five.") == b"***."
+
+
 def test_every_cut_through_every_form() -> None:
     text = f"{TOKEN}|{quote_plus(TOKEN)}|{json.dumps(TOKEN)}|{base64.b64encode(b'x' + TOKEN.encode()).decode()}|"
     data = f"{text}\n{KEY}{KEY}".encode()
@@ -130,10 +147,11 @@ cuts = st.lists(st.integers(0, 80), max_size=8)
 @st.composite
 def secrets_in_text(draw: st.DrawFn) -> tuple[list[str], bytes]:
     """Secrets of two letters, and a text of pieces of them: they overlap, and nearly occur, all the time."""
-    values = draw(st.lists(st.text("ab", min_size=6, max_size=9), min_size=1, max_size=3))
+    short, repeating = st.text("ab", min_size=6, max_size=12), st.text("ab", min_size=3, max_size=6)
+    values = draw(st.lists(short | repeating.map(lambda text: text * 5), min_size=1, max_size=3))
     whole = st.sampled_from(values)
-    beginning = st.builds(lambda value, size: value[:size], whole, st.integers(1, 8))
-    end = st.builds(lambda value, size: value[-size:], whole, st.integers(1, 8))
+    beginning = st.builds(lambda value, size: value[:size], whole, st.integers(1, 29))
+    end = st.builds(lambda value, size: value[-size:], whole, st.integers(1, 29))
     pieces = st.lists(whole | beginning | end | st.sampled_from([".", "a", "b"]), max_size=12)
     return values, "".join(draw(pieces)).encode()
 
@@ -164,6 +182,20 @@ def mask_by_definition(data: bytes, values: list[str]) -> bytes:
 def test_what_is_masked_is_what_the_definition_says(case: tuple[list[str], bytes]) -> None:
     values, data = case
     assert redact(data, *values) == mask_by_definition(data, values)
+
+
+@settings(deadline=None)
+@given(secrets_in_text())
+def test_held_back_is_what_a_secret_may_begin_with_and_no_more(case: tuple[list[str], bytes]) -> None:
+    values, data = case
+    redactor = Redactor(Patterns(values))
+    redactor.feed(data)
+    ends = (start for start in range(len(data)) for value in values if starts_only(value.encode(), data[start:]))
+    assert redactor.position.offset == min(ends, default=len(data))
+
+
+def starts_only(value: bytes, data: bytes) -> bool:
+    return value.startswith(data) and value != data
 
 
 @settings(deadline=None)

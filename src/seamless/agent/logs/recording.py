@@ -42,10 +42,11 @@ class Recording:
         """Copies all that the spool holds now, and what was held back. Raises UnavailableError."""
         await self._copy_and(self._follower.finish)
 
-    def look(self) -> None:
-        """Wakes `follow` when there is something to copy."""
+    def look(self) -> bool:
+        """Wakes `follow` when there is something to copy, and says so."""
         if not self._grown.is_set() and not self._turn.locked() and self._follower.behind():
             self._grown.set()
+        return self._grown.is_set()
 
     async def follow(self) -> None:
         """Copies when the spool has grown, for ever. While the log cannot be written the spool keeps everything."""

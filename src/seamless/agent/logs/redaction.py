@@ -11,8 +11,11 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -24,7 +27,10 @@ MASK: Final = b"***"
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _PERCENT: Final = re.compile(rb"%[0-9A-F]{2}")
 _WRAPS: Final = (76, 64)  # columns: coreutils and MIME, OpenSSL
-_HEAD: Final = 4  # bytes of a form that make a place worth a closer look; less than any form has
+_GRAM: Final = 8  # bytes of a machine word
+_LONG: Final = 2 * _GRAM - 1  # bytes that contain an aligned word wherever they lie
+_MANY: Final = 32  # long probes from which on looking at all words costs less than searching for each
+_TAIL: Final = 8  # bytes at the end of the data that tell where to look closer
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +49,18 @@ class Patterns:
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self._forms = sorted({form for secret in secrets for form in _forms_of(secret)}, key=len, reverse=True)
-        self._longest = len(self._forms[0]) if self._forms else 0
-        self._probes = _probes(self._forms)
-        self._by_head: dict[bytes, list[bytes]] = {}
-        for form in self._forms:
-            self._by_head.setdefault(form[:_HEAD], []).append(form)
-        self._heads = _alternation(self._by_head)
+        forms = sorted({form for secret in secrets for form in _forms_of(secret)}, key=len)
+        self._containing = _probes(forms)
+        long = [probe for probe in self._containing if len(probe) >= _LONG]
+        self._by_gram = _grams(long) if len(long) > _MANY else {}
+        self._grams = frozenset(self._by_gram)
+        self._one_by_one = [probe for probe in self._containing if not self._grams or len(probe) < _LONG]
+        self._all = b"".join(forms)
+        self._ends = list(accumulate(map(len, forms)))  # of the forms in `_all`
+        self._beginnings = {form[:size] for form in forms for size in range(1, min(len(form), _TAIL))}
 
     def __bool__(self) -> bool:
-        return bool(self._forms)
+        return bool(self._all)
 
     def redact(self, data: bytes) -> bytes:
         """All of `data` at once."""
@@ -73,7 +81,8 @@ class Patterns:
 
     def occurrences(self, data: bytes) -> Iterator[tuple[int, int]]:
         """Start and end of the longest form at each place where one begins: in order, overlapping ones too."""
-        found = {form for probe, forms in self._probes.items() if probe in data for form in forms if form in data}
+        probes = [probe for probe in self._likely(data) if probe in data]
+        found = {form for probe in probes for form in self._containing[probe] if form in data}
         if not found:
             return
         pattern = _alternation(sorted(found, key=len, reverse=True))
@@ -83,19 +92,34 @@ class Patterns:
             match = pattern.search(data, match.start() + 1)
 
     def undecided(self, data: bytes) -> int:
-        """Where the earliest form begins that `data` ends in the middle of; len(data) when there is none."""
-        size = len(data)
-        first = max(size - self._longest + 1, 0)
-        match = self._heads.search(data, first)
-        while match is not None:
-            start = match.start()
-            if any(_begins(form, data, start) for form in self._by_head[match.group()]):
-                return start
-            match = self._heads.search(data, start + 1)
-        for start in range(max(size - _HEAD + 1, first), size):  # too short for a head
-            if any(_begins(form, data, start) for form in self._forms):
-                return start
-        return size
+        """Where the earliest form begins that `data` ends in the middle of; len(data) when there is none.
+
+        Looks for the end of the data in the forms, not for the forms in the data: they are fewer bytes,
+        and not a stage's to choose.
+        """
+        size, longest = len(data), 0
+        if size >= _TAIL:
+            tail = data[-_TAIL:]
+            at = self._all.find(tail)
+            while at >= 0:
+                number = bisect_right(self._ends, at)
+                start = self._ends[number - 1] if number else 0
+                end = at + _TAIL
+                if longest < end - start <= size and end < self._ends[number] and data.endswith(self._all[start:end]):
+                    longest = end - start
+                at = self._all.find(tail, at + 1)
+        if not longest:
+            shorter = range(min(size, _TAIL - 1), 0, -1)
+            longest = next((length for length in shorter if data[-length:] in self._beginnings), 0)
+        return size - longest
+
+    def _likely(self, data: bytes) -> Iterable[bytes]:
+        """The probes that may be in `data`, perhaps some more."""
+        if not self._grams:
+            return self._one_by_one
+        words = memoryview(data)[: len(data) // _GRAM * _GRAM].cast("Q")
+        likely = {probe for gram in self._grams.intersection(words) for probe in self._by_gram[gram]}
+        return [*self._one_by_one, *likely]
 
 
 class Redactor:
@@ -143,29 +167,38 @@ class Redactor:
         return b"".join(out)
 
 
-def _begins(form: bytes, data: bytes, start: int) -> bool:
-    return len(form) > len(data) - start and form.startswith(data[start:])
-
-
 def _alternation(words: Iterable[bytes]) -> re.Pattern[bytes]:
     return re.compile(b"|".join(map(re.escape, words)))
 
 
 def _probes(forms: Sequence[bytes]) -> dict[bytes, list[bytes]]:
-    """The forms that contain no other one, each with all forms that contain it.
+    """Of forms in order of length, those that contain no other one; each with all forms that contain it.
 
-    Searching for these alone tells whether there is anything to do: a quarter of the work for a usual
-    secret. One `in` per probe beats one regular expression for all by far (it skips instead of looking
-    at each byte).
+    Searching for these tells whether there is anything to do: a quarter of the work for a usual secret.
+    One `in` for each beats one regular expression for all by far (it skips instead of looking at each
+    byte), but takes its time for each.
     """
     probes: dict[bytes, list[bytes]] = {}
-    for form in sorted(forms, key=len):
+    for form in forms:
         within = [probe for probe in probes if probe in form]
         for probe in within:
             probes[probe].append(form)
         if not within:
             probes[form] = [form]
     return probes
+
+
+def _grams(probes: Iterable[bytes]) -> dict[int, list[bytes]]:
+    """Machine words -> the probes that have them in one of the first eight places.
+
+    However a probe of fifteen bytes or more lies in the data, one of these is one of the data's aligned
+    words. So a single look-up per word, all of it in C, tells for any number of probes which may be there.
+    """
+    by_gram: dict[int, list[bytes]] = {}
+    for probe in probes:
+        for at in range(_GRAM):
+            by_gram.setdefault(int.from_bytes(probe[at : at + _GRAM], sys.byteorder), []).append(probe)
+    return by_gram
 
 
 def _forms_of(secret: str) -> set[bytes]:

@@ -25,7 +25,7 @@ from seamless.agent.logs.writer import LogWriter
 from seamless.errors import NotFoundError, ProgrammingError, UnavailableError, UsageError
 from seamless.model import SERVICE_NAME, StageName
 
-_LOOK_EVERY_S: Final = 0.015
+_LOOK_AGAIN_S: Final = (0.01, 0.04)  # after something was seen; the longest, reached when nothing is for a while
 _THREADS: Final = 4
 _FOLLOW_CHUNK: Final = 256 * 1024
 
@@ -142,11 +142,12 @@ class LogStore:
             self._looking = asyncio.create_task(self._look_at_spools(), name="spools")
 
     async def _look_at_spools(self) -> None:
+        shortest_s, longest_s = _LOOK_AGAIN_S
+        wait_s = shortest_s
         while self._recordings:
-            for recording in self._recordings.values():
-                if recording is not None:
-                    recording.look()
-            await asyncio.sleep(_LOOK_EVERY_S)
+            seen = [recording.look() for recording in self._recordings.values() if recording is not None]
+            wait_s = shortest_s if any(seen) else min(1.5 * wait_s, longest_s)
+            await asyncio.sleep(wait_s)
 
     async def size(self, log: LogId) -> int:
         return (await asyncio.to_thread(_last, log.path(self._root))).size
