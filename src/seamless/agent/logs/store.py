@@ -69,9 +69,10 @@ class LogStore:
     Belongs to one event loop, and does its work in threads. A log that does not exist is an empty one:
     a stage that has not started yet. `close` it after the last recording has ended.
 
-    One timer looks at the sizes of all spools that are recorded (one system call each). Against inotify
-    that costs some milliseconds of latency; it knows no limits of the host, works on any file system,
-    costs a fraction of a per cent of a core, and no stage can make it wake more often.
+    One timer looks at the sizes of all spools that are recorded (one system call each): every 10 ms while
+    something comes, seldomer down to 40 ms while nothing does. Against inotify that costs these
+    milliseconds and less than one per cent of a core while a stage runs; it knows no limits of the host,
+    works on any file system, and no stage can make it wake more often.
     """
 
     def __init__(self, root: Path, cap: int) -> None:
