@@ -10,6 +10,7 @@ from typing import Final
 _KEEP_SIZE_AND_PUNCH_HOLE: Final = 0x01 | 0x02
 _BLOCK: Final = 4096
 _RELEASE_STEP: Final = 1024 * 1024  # so that giving back the disk costs nothing beside reading it
+_KEPT_TAIL: Final = 128 * 1024  # for stages that look for the reason of a failure in what a program printed last
 
 _fallocate: Final = ctypes.CDLL(None).fallocate
 _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
@@ -37,8 +38,9 @@ class Spool:
         return os.pread(self._fd, limit, offset)
 
     def release(self, offset: int) -> None:
-        """Gives back the disk of all before `offset`, roughly; the file's size and offsets stay."""
-        end = offset - offset % _BLOCK
+        """Gives back the disk of all well before `offset`; the file's size and offsets stay."""
+        end = max(0, offset - _KEPT_TAIL)
+        end -= end % _BLOCK
         if end < self._released:  # the file was cut
             self._released = 0
         if self._can_release and end - self._released >= _RELEASE_STEP:
