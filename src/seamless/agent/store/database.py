@@ -40,7 +40,8 @@ class Database:
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
         self._lock = asyncio.Lock()
-        self._owner: asyncio.Task[Any] | None = None
+        self._owner: asyncio.Task[Any] | None = None  # who holds the lock
+        self._writing = False  # whether for a transaction
         self._points: list[str] = []
         self._after_commit: list[Callable[[], None]] = []
 
@@ -48,6 +49,8 @@ class Database:
     async def open(cls, path: Path) -> Database:
         """Opens or creates the database and migrates it. Raises StoreError, keeping the file as it is."""
         try:
+            # Tried first: aiosqlite's thread outlives a connection that cannot be opened.
+            await asyncio.to_thread(lambda: sqlite3.connect(path).close())
             connection = await aiosqlite.connect(path, isolation_level=None)
         except sqlite3.Error as error:
             raise StoreError(f"the database {path} cannot be opened: {error}") from error
@@ -73,27 +76,50 @@ class Database:
     async def transaction(self) -> AsyncIterator[None]:
         """All or nothing. Inside another transaction of the same task it joins that one."""
         if self._owner is asyncio.current_task():
+            assert self._writing, "a transaction inside of a reading"
             yield
             return
+        cancelled = False
         async with self._lock:
-            self._owner = asyncio.current_task()
+            self._owner, self._writing = asyncio.current_task(), True
             self._points, self._after_commit = [], []
             try:
                 await self._connection.execute("BEGIN IMMEDIATE")
                 yield
                 for point in self._points:
                     crash_point(f"{point}:before_commit")
-                await asyncio.shield(self._connection.commit())
+                committing = asyncio.ensure_future(self._connection.commit())
+                try:
+                    await asyncio.shield(committing)
+                except asyncio.CancelledError:  # too late to take it back, so whoever waits for it is told as well
+                    await asyncio.wait({committing})
+                    committing.result()
+                    cancelled = True
                 for point in self._points:
                     crash_point(f"{point}:after_commit")
             except BaseException:
                 await asyncio.shield(self._connection.rollback())
                 raise
             finally:
-                self._owner = None
+                self._owner, self._writing = None, False
             callbacks = self._after_commit
         for callback in callbacks:
             callback()
+        if cancelled:
+            raise asyncio.CancelledError
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        """Nothing is committed between the reads inside. Inside a transaction of the same task it joins that one."""
+        if self._owner is asyncio.current_task():
+            yield
+            return
+        async with self._lock:
+            self._owner = asyncio.current_task()
+            try:
+                yield
+            finally:
+                self._owner = None
 
     def mark(self, point: str) -> None:
         """Names a crash point before and after the commit of the running transaction."""
@@ -105,16 +131,20 @@ class Database:
 
     async def write(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Executes one statement in the running transaction; returns the rows it changed."""
-        assert self._owner is asyncio.current_task(), "a write outside of a transaction"
+        self._check_writing()
         async with self._connection.execute(sql, parameters) as cursor:
             return cursor.rowcount
 
     async def insert(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """As `write`; returns the new row's id."""
-        assert self._owner is asyncio.current_task(), "a write outside of a transaction"
+        self._check_writing()
         async with self._connection.execute(sql, parameters) as cursor:
             assert cursor.lastrowid is not None
             return cursor.lastrowid
+
+    def _check_writing(self) -> None:
+        is_ours = self._writing and self._owner is asyncio.current_task()
+        assert is_ours, "a write outside of a transaction"
 
     async def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
         if self._owner is asyncio.current_task():
@@ -135,6 +165,9 @@ async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:
             f"the database {path} was written by a newer Seamless (schema {version}, this one knows {len(MIGRATIONS)})",
             hint="install that version again; nothing was changed",
         )
+    (row,) = await connection.execute_fetchall("PRAGMA quick_check(1)")
+    if row[0] != "ok":
+        raise sqlite3.DatabaseError(f"it is damaged: {row[0]}")
     await connection.execute("PRAGMA journal_mode = WAL")
     await connection.execute("PRAGMA synchronous = FULL")
     await connection.execute("PRAGMA foreign_keys = ON")

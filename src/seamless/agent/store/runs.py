@@ -115,17 +115,19 @@ class Runs:
 
     async def get(self, run: str) -> Run:
         """Raises NotFoundError."""
-        row = await self._db.row("SELECT * FROM runs WHERE id = ?", (run,))
-        if row is None:
-            raise NotFoundError(f"there is no run {run}", hint="seamless runs lists them")
-        return rows.run(row, await self._stages(run))
+        async with self._db.reading():  # a run and its stages, as they were at one moment
+            row = await self._db.row("SELECT * FROM runs WHERE id = ?", (run,))
+            if row is None:
+                raise NotFoundError(f"there is no run {run}", hint="seamless runs lists them")
+            return rows.run(row, await self._stages(run))
 
     async def _stages(self, run: str) -> tuple[Stage, ...]:
         found = await self._db.rows("SELECT * FROM stages WHERE run = ? ORDER BY position", (run,))
         return tuple(rows.stage(row) for row in found)
 
     async def _all(self, sql: str, parameters: Sequence[Any]) -> list[Run]:
-        return [rows.run(row, await self._stages(row["id"])) for row in await self._db.rows(sql, parameters)]
+        async with self._db.reading():
+            return [rows.run(row, await self._stages(row["id"])) for row in await self._db.rows(sql, parameters)]
 
     async def newest(
         self,
