@@ -81,4 +81,5 @@ class Poller:
         if seen is None or Trigger.MAIN not in parameters.triggers:
             await self._resources.store.heads.see(service, ref, commit)
             return
-        await self._operations.start_for_push(_POLLER, service, ref, commit)
+        # A new configuration may end this task, but not between storing a run and driving it.
+        await asyncio.shield(self._operations.start_for_push(_POLLER, service, ref, commit))
