@@ -67,7 +67,7 @@ class ApprovalJSON(TypedDict):
     commits: list[CommitJSON]  # since production, newest first
     commits_known: bool  # False: production's commit is not an ancestor or not known
     image: ImageJSON | None
-    tested_against: list[dict[str, Any]]  # {"service", "commit", "digest", "source"}
+    tested_against: list[dict[str, Any]]  # {"compose_service", "service", "commit", "digest", "source"}
     task_definition: str | None  # the target's own difference, in words
     hold: HoldJSON | None
     expires_at: str

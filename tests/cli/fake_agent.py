@@ -66,6 +66,7 @@ class FakeAgent:
         self.events: list[dict[str, Any]] = []
         self.changed = threading.Condition()
         self.cut_after = 1 << 30  # a stream is broken off after so many messages, or bytes of a log
+        self.overlap = 0  # so many events before those that were asked for are sent again
         self.streams = 0
         self.is_away = False  # every connection is closed without an answer
 
@@ -151,7 +152,9 @@ def _handler(agent: FakeAgent) -> type[BaseHTTPRequestHandler]:
                 return self._json(*(scripted() if callable(scripted) else scripted))
             parts = path.split("/")
             if path == "events/stream":
-                return self._events(int(query.get("after") or self.headers.get("Last-Event-ID") or 0), query)
+                return self._events(
+                    int(query.get("after") or self.headers.get("Last-Event-ID") or 0) - agent.overlap, query
+                )
             if path == "events":
                 after, limit = int(query["after"]), int(query["limit"])
                 return self._json(200, [one for one in agent.events if one["id"] > after][:limit])

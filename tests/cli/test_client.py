@@ -176,9 +176,11 @@ def test_a_request_that_takes_too_long_ends(agent: FakeAgent) -> None:
         client.status()
 
 
-def test_events_are_neither_lost_nor_doubled_when_streams_break(agent: FakeAgent) -> None:
+@pytest.mark.parametrize("overlap", [0, 2])
+def test_events_are_neither_lost_nor_doubled_when_streams_break(agent: FakeAgent, overlap: int) -> None:
     agent.runs["payment-42"] = run(stages=[stage("prepare")])
-    agent.cut_after = 3
+    agent.cut_after = 3 + overlap
+    agent.overlap = overlap
     for _ in range(4):
         agent.move("payment-42", "in_progress", stage="prepare")
     changes: list[SeamlessError | None] = []
@@ -189,8 +191,8 @@ def test_events_are_neither_lost_nor_doubled_when_streams_break(agent: FakeAgent
             agent.move("payment-42", "in_progress", stage="prepare")
         seen += [next(stream)["id"] for _ in range(6)]
     assert seen == list(range(1, 11))
-    assert agent.streams == 4
-    assert [type(change) for change in changes] == 3 * [ConnectionLostError, type(None)]
+    assert agent.streams >= 3
+    assert [type(change) for change in changes] == (agent.streams - 1) * [ConnectionLostError, type(None)]
 
 
 def test_streams_outlive_a_restart_of_the_agent(agent: FakeAgent, tmp_path: Path) -> None:

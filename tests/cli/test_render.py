@@ -88,7 +88,12 @@ def test_an_approval_says_what_it_lets_through() -> None:
         "commits": [commit("9f3c2ab", "Retry card declines", "ann"), commit("aaaaaaa", "Log the amount", "bob")],
         "commits_known": True,
         "image": {"digest": "sha256:4be1" + "0" * 57 + "97c"},
-        "tested_against": [peer("notification", "1e930b4"), peer("gateway", "fc010d4", "staging")],
+        "tested_against": [
+            peer("payment", "9f3c2ab", "candidate"),
+            peer("notification", "1e930b4"),
+            peer("gateway", "fc010d4", "staging"),
+            {"compose_service": "tests", "service": None, "commit": None, "digest": None, "source": "file"},
+        ],
         "task_definition": "image only; cpu, memory, environment unchanged",
         "hold": None,
         "expires_at": "2026-12-13T14:02:00+00:00",

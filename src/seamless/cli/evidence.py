@@ -2,7 +2,7 @@
 
 note         one line
 tests        {"tests", "failed", "skipped", "failures": [{"name", "message"}]}
-peers        [{"service", "commit", "digest", "source"}]
+peers        [{"compose_service", "service", "commit", "digest", "source"}]
 address      where the deployed service answers
 explanation  lines, why a deployment failed
 kept_from    the run whose result was kept
@@ -66,16 +66,21 @@ def _count(value: object) -> int:
 
 
 def against(peers: object) -> str:
-    """`against notification@1e930b4, gateway@fc010d4 (production)`."""
-    if not isinstance(peers, Sequence) or not peers or isinstance(peers, str):
+    """`against notification@1e930b4, gateway@fc010d4 (production)`; empty when no other service was there."""
+    if not isinstance(peers, Sequence) or isinstance(peers, str):
         return ""
-    return "against " + join_peers([peer for peer in peers if isinstance(peer, Mapping)])
+    joined = join_peers([peer for peer in peers if isinstance(peer, Mapping)])
+    return f"against {joined}" if joined else ""
 
 
 def join_peers(peers: Sequence[Mapping[str, Any]]) -> str:
-    """`notification@1e930b4, gateway@fc010d4 (production)`; the source is said once when it is the same for all."""
-    sources = [str(peer.get("source") or "") for peer in peers]
-    names = [f"{peer.get('service')}@{short(str(peer.get('commit') or '?'))}" for peer in peers]
+    """`notification@1e930b4, gateway@fc010d4 (production)`; the source is said once when it is the same for all.
+
+    Of the other services only: the candidate is known, and an image of the Compose file's own is no service.
+    """
+    others = [peer for peer in peers if peer.get("source") not in ("candidate", "file")]
+    sources = [str(peer.get("source") or "") for peer in others]
+    names = [f"{peer.get('service')}@{short(str(peer.get('commit') or '?'))}" for peer in others]
     if len(set(sources)) > 1:
         names = [f"{name} ({source})" if source else name for name, source in zip(names, sources, strict=True)]
         return plain(", ".join(names))

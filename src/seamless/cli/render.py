@@ -201,8 +201,8 @@ def approval_block(run: RunJSON, viewer: Viewer) -> list[Text]:
     ]
     if image := approval["image"]:
         facts.append(("image", _short_digest(image["digest"])))
-    if approval["tested_against"]:
-        facts.append(("tested against", evidence.join_peers(approval["tested_against"])))
+    if tested_against := evidence.join_peers(approval["tested_against"]):
+        facts.append(("tested against", tested_against))
     if approval["task_definition"]:
         facts.append(("task definition", plain(approval["task_definition"])))
     release = ""
