@@ -101,18 +101,18 @@ def test_an_agent_that_was_killed_leaves_no_namespace_behind(place: Place) -> No
 
 def test_a_namespace_that_died_before_its_stage_started_is_replaced(place: Place) -> None:
     async def body(executor: DockerExecutor) -> None:
-        await until(lambda: executor.ready_networks == 1)
+        await until(lambda: executor.ready_networks == 3)
         spec = place.spec("ip route | grep -q ^default")
         await executor.create(spec)
-        await until(lambda: executor.ready_networks == 1)
         never_created = place.spec("ip route | grep -q ^default", stage="later")
         for each in (spec, never_created):
+            await until(lambda: executor.ready_networks == 3)
             for holder in place.containers("network"):  # as the engine's restart does
                 place.api.stop(holder)
             assert await executor.start(each) is Started.NOW
             assert await executor.wait(each.name) == ContainerExit(0)
 
-    place.run(body, pool_size=1)
+    place.run(body, pool_size=3)
 
 
 def test_a_stage_that_ended_with_its_namespace_has_no_verdict(place: Place) -> None:
