@@ -15,7 +15,20 @@ SOURCE = Path(__file__).parent.parent / "src"
 LONGEST_MODULE = 400  # lines
 
 SHARED = frozenset(
-    "__init__ clock config crashpoints errors logtext model paths programs secretrefs transitions wire".split()
+    [
+        "__init__",
+        "clock",
+        "config",
+        "crashpoints",
+        "errors",
+        "logtext",
+        "model",
+        "paths",
+        "programs",
+        "secretrefs",
+        "transitions",
+        "wire",
+    ]
 )
 CLIENT = SHARED | {"client", "connection"}
 WORKERS = frozenset(["executors", "targets", "forges", "aws", "notifiers"])
