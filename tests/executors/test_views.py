@@ -104,6 +104,27 @@ def test_a_view_of_a_view_keeps_what_was_deleted_deleted(place: Place, tree: Pat
     run(body)
 
 
+def test_a_copied_view_is_one_layer_that_needs_no_other(place: Place, tree: Path, run: Run) -> None:
+    async def body(executor: DockerExecutor) -> None:
+        written = await view(executor, place, "written", tree)
+        await finish(
+            executor, place.spec("rm gone; echo new >kept", stage="c1", mounts=(written,), workdir="/workspace")
+        )
+        target = place.data_dir / "caches" / "flat" / "upper"
+        await executor.copy_view(written.source, target)
+        await executor.copy_view(written.source, target)  # after an agent that was killed in between
+        assert sorted(each.name for each in target.iterdir()) == ["folder", "kept", "link"]
+        assert (target / "kept").read_text() == "new\n"
+        above = await view(executor, place, "above", target, tree)
+        shown = await finish(
+            executor,
+            place.spec("test ! -e gone; cat kept folder/file", stage="c2", mounts=(above,), workdir="/workspace"),
+        )
+        assert shown == ContainerExit(0)
+
+    run(body)
+
+
 def test_an_empty_view_is_not_filled_from_the_image(place: Place, run: Run) -> None:
     async def body(executor: DockerExecutor) -> None:
         empty = place.data_dir / "trees" / "empty"

@@ -24,8 +24,9 @@ from seamless.forges import Credentials, Forge, Repository
 from seamless.model import Run, Stage, StageName, Trust
 from seamless.secretrefs import resolve
 from seamless.stages import WORKSPACE, Checkout, Workspace
-from seamless.transitions import RunState
+from seamless.transitions import RUN_ENDED, RunState
 
+_CACHE_LAYERS_MAX: Final = 9  # of mount options of a page, with room for long paths
 _CACHE_STAGES: Final = (StageName.UNIT_TEST, StageName.CODE_QUALITY, StageName.PREPARE)  # top of the stack first
 
 
@@ -222,6 +223,24 @@ class RunWorkspaces:
                 below = await self._store.workspaces.cache_layers(run.service, str(path))
                 below = [layer for layer in below if layer not in new]
                 await self._store.workspaces.set_cache_layers(run.service, str(path), new + below, run=run.id)
+                if len(new + below) > _CACHE_LAYERS_MAX:
+                    await self._flatten(run, number, str(path), new + below)
+
+    async def _flatten(self, run: Run, number: int, path: str, layers: list[str]) -> None:
+        """Makes one layer of many. The old ones go when nothing can stand on them, else with the next start's sweep."""
+        flat = f"{run.id}-flat-{number}"
+        volume = await self._executor.create_view(
+            self._volume(flat),
+            lower=[self._caches / layer / "upper" for layer in layers],
+            upper=self._views / flat / "upper",
+            labels={LABEL_RUN: run.id, LABEL_ROLE: "view"},
+        )
+        await self._executor.copy_view(volume, self._caches / flat / "upper")
+        await self._executor.remove_view(volume)
+        await self._executor.remove_paths([self._views / flat])
+        await self._store.workspaces.set_cache_layers(run.service, path, [flat], run=run.id)
+        if not await self._store.runs.newest(service=run.service, states=list(set(RunState) - RUN_ENDED), limit=1):
+            await self._executor.remove_paths([self._caches / layer for layer in layers])
 
     def _keep_layer(self, written: Path, run: Run, stage: StageName, number: int) -> str | None:
         """Moves what a stage wrote to the caches; None when it wrote nothing."""

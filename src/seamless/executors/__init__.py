@@ -186,6 +186,9 @@ class Executor(Protocol):
     async def own_view(self, name: str, user: str, image: str) -> None:
         """Makes `user` (as `image` knows it) the owner of a view's files."""
 
+    async def copy_view(self, name: str, target: Path) -> None:
+        """Makes `target` (a folder below the data directory, made anew) the whole of what the view shows."""
+
     async def remove_network(self, name: str) -> None:
         """Does nothing when it is gone, or is another installation's."""
 

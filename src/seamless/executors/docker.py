@@ -169,6 +169,9 @@ class DockerExecutor:
     async def own_view(self, name: str, user: str, image: str) -> None:
         await self._views.own(name, user, await self._images.ensure(image))
 
+    async def copy_view(self, name: str, target: Path) -> None:
+        await self._views.copy(name, target)
+
     async def remove_network(self, name: str) -> None:
         for network in await self._inventory.network_ids(name):
             await self._ignoring_absence(self._engine.ask(self._api.remove_network, network))

@@ -79,6 +79,15 @@ class Views:
         command = ["/bin/sh", "-c", _OWN, "sh", str(uid), str(gid)]
         await self._chores.run(command, [Mount(name, "/view")])
 
+    async def copy(self, name: str, target: Path) -> None:
+        """See `Executor.copy_view`. The copy counts as a complete upper folder of a view."""
+        await self.remove_paths([target])
+        await asyncio.to_thread(_make_folders, target)
+        await self._chores.run(
+            ["/bin/cp", "-a", "/view/.", "/target/"], [Mount(name, "/view"), Mount(str(target), "/target")]
+        )
+        await asyncio.to_thread((target.parent / _COMPLETE).touch)
+
     async def can_overlay(self) -> bool:
         """Whether this host mounts overlays in the data directory; tried once."""
         if self._probe is None or (self._probe.done() and (self._probe.cancelled() or self._probe.exception())):
