@@ -24,7 +24,7 @@ from seamless.executors import (
 class Scene:
     """What a container does: writes `output`, runs for `delay_s` (None: until it is stopped), ends with `ends`."""
 
-    ends: ContainerExit = ContainerExit(0)
+    ends: ContainerExit = field(default_factory=lambda: ContainerExit(0))
     delay_s: float | None = 0.0
     output: str = ""
 
@@ -114,6 +114,9 @@ class ScriptedExecutor:
             shutil.rmtree(path, ignore_errors=True)
 
     async def own_view(self, name: str, user: str, image: str) -> None: ...
+
+    async def copy_view(self, name: str, target: Path) -> None:
+        target.mkdir(parents=True, exist_ok=True)
 
     async def remove_network(self, name: str) -> None: ...
 
