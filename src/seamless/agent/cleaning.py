@@ -29,12 +29,16 @@ class Cleaner:
     async def clean(self, run: Run) -> None:
         """Idempotent. What cannot be removed now is tried again when the agent starts."""
         try:
-            found = [item for item in await self._resources.executor.find() if item.labels.get(LABEL_RUN) == run.id]
-            await self._remove(found)
+            await self.remove_objects(run.id)
             await self._finish(run)
             await self._resources.workspaces.maintain(run)
         except (SeamlessError, OSError):
             _log.exception("could not clean up after %s; the next start of the agent tries again", run.id)
+
+    async def remove_objects(self, run: str) -> None:
+        """Containers, volumes and networks of a run whose stages have all ended, but for what it deployed."""
+        found = await self._resources.executor.find()
+        await self._remove(item for item in found if item.labels.get(LABEL_RUN) == run)
 
     async def recover(self, active: Set[str]) -> None:
         """Cleans up after every run that is over and every crash, then keeps an eye on kept workspaces."""

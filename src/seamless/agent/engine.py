@@ -57,6 +57,10 @@ class Engine:
         if driver is not None:
             driver.wake()
 
+    def tidy(self, run: str) -> None:
+        """A run may wait for days: what its ended stages left on the engine goes now. Its folders stay."""
+        self._spawn(self._cleaner.remove_objects(run), f"tidying of {run}")
+
     def wake_service(self, service: str) -> None:
         """Something changed that the service's runs may wait for: a deployment ended, an approval was voided."""
         for run, driver in self._drivers.items():

@@ -6,7 +6,7 @@ from seamless.agent.engine import Engine
 from seamless.agent.logs import LogId, LogStore
 from seamless.agent.store import Store
 from seamless.model import Event, StageName
-from seamless.transitions import STAGE_ENDED
+from seamless.transitions import STAGE_ENDED, RunState
 
 _BATCH = 500
 
@@ -27,5 +27,7 @@ def _react_to(event: Event, engine: Engine, logs: LogStore) -> None:
         logs.end(LogId(event.run, StageName(event.stage)))
     elif event.kind in ("run", "action") and event.run is not None:
         engine.wake(event.run)
+        if event.kind == "run" and event.to_state == RunState.AWAITING_APPROVAL:
+            engine.tidy(event.run)
     elif event.kind in ("deployment", "action") and event.service is not None:
         engine.wake_service(event.service)

@@ -81,12 +81,13 @@ class Views:
 
     async def copy(self, name: str, target: Path) -> None:
         """See `Executor.copy_view`. The copy counts as a complete upper folder of a view."""
-        await self.remove_paths([target])
+        complete = target.parent / _COMPLETE
+        await self.remove_paths([complete, target])  # the marker too: half a copy must not count
         await asyncio.to_thread(_make_folders, target)
         await self._chores.run(
             ["/bin/cp", "-a", "/view/.", "/target/"], [Mount(name, "/view"), Mount(str(target), "/target")]
         )
-        await asyncio.to_thread((target.parent / _COMPLETE).touch)
+        await asyncio.to_thread(complete.touch)
 
     async def can_overlay(self) -> bool:
         """Whether this host mounts overlays in the data directory; tried once."""
