@@ -36,9 +36,12 @@ class Cleaner:
             _log.exception("could not clean up after %s; the next start of the agent tries again", run.id)
 
     async def remove_objects(self, run: str) -> None:
-        """Containers, volumes and networks of a run whose stages have all ended, but for what it deployed."""
-        found = await self._resources.executor.find()
-        await self._remove(item for item in found if item.labels.get(LABEL_RUN) == run)
+        """Containers, volumes and networks of a run whose stages have all ended, but for what it deployed.
+
+        A shell that somebody has open over one of its workspaces is left to its own end.
+        """
+        found = [item for item in await self._resources.executor.find() if item.labels.get(LABEL_RUN) == run]
+        await self._remove(item for item in found if item.labels.get(LABEL_ROLE) != "shell")
 
     async def recover(self, active: Set[str]) -> None:
         """Cleans up after every run that is over and every crash, then keeps an eye on kept workspaces."""

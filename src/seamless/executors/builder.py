@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from seamless.errors import UnavailableError
@@ -76,9 +75,9 @@ async def _builds_itself(client: str) -> bool:
 
 def _installed(name: str, path: str) -> Iterator[str]:
     for folder in dict.fromkeys(path.split(os.pathsep)):
-        file = Path(folder or ".", name)
-        if file.is_file() and os.access(file, os.X_OK):
-            yield str(file)
+        file = os.path.join(folder or ".", name)
+        if os.path.isfile(file) and os.access(file, os.X_OK):  # Path.is_file raises for a closed folder
+            yield file
 
 
 async def _answer(*argv: str, may_fail: bool = False) -> str:

@@ -206,13 +206,13 @@ async def build_image(
         image_id = await _build(
             plan, spool=spool, secrets=secrets, registry_auth=registry_auth, work_dir=work_dir, timeout_s=timeout_s
         )
-        crash_point("build: built, not recorded")
+        crash_point("build:after_build")
     ref = ImageRef(image_id, DigestKind.IMAGE_ID)
     if plan.push:
         ref = await push_image(
             plan.repository, plan.tag, spool=spool, auth=registry_auth, work_dir=work_dir, timeout_s=timeout_s
         )
-        crash_point("build: pushed, not recorded")
+        crash_point("build:after_push")
     return BuiltImage(ref, plan.tag, image_id)
 
 
