@@ -360,4 +360,4 @@ def _stage(name: str) -> StageName:
     try:
         return StageName(name)
     except ValueError:
-        raise UsageError(f"there is no stage {name}", hint=", ".join(StageName)) from None
+        raise UsageError(f"there is no stage {name}", hint=f"one of {', '.join(StageName)}") from None

@@ -417,9 +417,7 @@ class Operations:
     async def hold(self, actor: Actor, service: str, why: str) -> Hold:
         self.require(actor, Role.APPROVER, f"hold {service}")
         self._parameters(service)
-        current = await self._store.deployments.current(service, Environment.PRODUCTION)
-        commit = None if current is None else current.commit
-        return await self._store.deployments.set_hold(service, why=why, by=actor.name, commit=commit)
+        return await self._store.deployments.set_hold(service, why=why, by=actor.name, commit=None)
 
     async def release(self, actor: Actor, service: str) -> None:
         self.require(actor, Role.APPROVER, f"release {service}")
