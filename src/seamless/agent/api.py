@@ -17,10 +17,12 @@ from starlette.exceptions import HTTPException
 
 from seamless import __version__, wire
 from seamless.agent.answers import error_response
+from seamless.agent.approvals import Approvals
 from seamless.agent.logs import LogId
 from seamless.agent.operations import Operations
 from seamless.agent.peer import peer
 from seamless.agent.presenting import Presenter, event_json, hold_json
+from seamless.agent.releases import Releases
 from seamless.agent.resources import Resources
 from seamless.agent.shell import serve_shell
 from seamless.errors import NotFoundError, SeamlessError, UnavailableError, UsageError
@@ -40,6 +42,8 @@ class Api:
 
     resources: Resources
     operations: Operations
+    approvals: Approvals
+    releases: Releases
     presenter: Presenter
     about: Callable[[], wire.VersionJSON]
 
@@ -84,6 +88,8 @@ def _add_errors(app: FastAPI) -> None:
                 f"an error in Seamless itself: {type(error).__name__}", hint="the agent's log has the details"
             )
         )
+        answer.headers[_API_HEADER] = str(wire.API_VERSION)  # this handler stands outside of the middleware
+        return answer
 
 
 def _add_handshake(app: FastAPI, api: Api) -> None:
@@ -135,12 +141,12 @@ def _add_fleet(app: FastAPI, api: Api) -> None:
 
     @app.get("/v1/services/{service}")
     async def service(service: str) -> dict[str, Any]:
-        operations.check_service(service)
+        operations.parameters_of(service)
         return presenter.parameters(service)
 
     @app.post("/v1/services/{service}/promote", status_code=201)
     async def promote(actor: Peer, service: str, asked: wire.PromoteRequest) -> wire.RunJSON:
-        run = await operations.promote(
+        run = await api.releases.promote(
             actor,
             service,
             release=asked.get("release", False),
@@ -150,24 +156,24 @@ def _add_fleet(app: FastAPI, api: Api) -> None:
 
     @app.post("/v1/services/{service}/hold")
     async def hold(actor: Peer, service: str, asked: wire.ReasonRequest) -> wire.HoldJSON:
-        return hold_json(await operations.hold(actor, service, asked["why"]))
+        return hold_json(await api.releases.hold(actor, service, asked["why"]))
 
     @app.post("/v1/services/{service}/release", status_code=204)
     async def release(actor: Peer, service: str) -> None:
-        await operations.release(actor, service)
+        await api.releases.release(actor, service)
 
     @app.post("/v1/rollbacks", status_code=201)
     async def rollback(actor: Peer, asked: wire.RollbackRequest) -> wire.RunJSON:
         environment = _environment(asked.get("environment") or Environment.PRODUCTION)
         if "to" not in asked:
             raise UsageError("a rollback needs the commit to go back to")
-        run = await operations.roll_back(actor, asked["to"], asked.get("service"), environment)
+        run = await api.releases.roll_back(actor, asked["to"], asked.get("service"), environment)
         return await presenter.run(run)
 
     @app.get("/v1/images")
     async def images(service: str | None = None) -> list[wire.ImageJSON]:
         if service is not None:
-            operations.check_service(service)
+            operations.parameters_of(service)
         return [await presenter.image(image) for image in await resources.store.images.newest(service)]
 
 
@@ -204,7 +210,7 @@ def _add_runs(app: FastAPI, api: Api) -> None:
         before: str | None = None,
     ) -> list[wire.RunJSON]:
         if service is not None:
-            operations.check_service(service)
+            operations.parameters_of(service)
         found = await resources.store.runs.newest(
             service=service,
             states=None if state is None else [state],
@@ -219,7 +225,7 @@ def _add_runs(app: FastAPI, api: Api) -> None:
 
     @app.post("/v1/runs/{run}/approve")
     async def approve(actor: Peer, run: str, asked: wire.ApproveRequest) -> wire.RunJSON:
-        approved = await operations.approve(
+        approved = await api.approvals.approve(
             actor,
             run,
             release=asked.get("release", False),
@@ -229,7 +235,7 @@ def _add_runs(app: FastAPI, api: Api) -> None:
 
     @app.post("/v1/runs/{run}/reject")
     async def reject(actor: Peer, run: str, asked: wire.ReasonRequest) -> wire.RunJSON:
-        return await presenter.run(await operations.reject(actor, run, asked["why"]))
+        return await presenter.run(await api.approvals.reject(actor, run, asked["why"]))
 
     @app.post("/v1/runs/{run}/cancel")
     async def cancel(actor: Peer, run: str, asked: wire.ReasonRequest) -> wire.RunJSON:
@@ -317,7 +323,7 @@ def _add_events(app: FastAPI, api: Api) -> None:
 
         async def live() -> AsyncIterator[str]:
             seen = events.newest.value if start is None else start
-            yield ": from here\n\n"
+            yield f"id: {seen}\n\n"  # so that a stream that breaks before its first event resumes from here
             while True:
                 # The newest id is read first: what is committed while we read comes with the next turn.
                 newest = events.newest.value

@@ -9,7 +9,7 @@ from seamless.agent.store import Store
 from seamless.agent.workspaces import repository_of
 from seamless.config import Parameters
 from seamless.forges import Forge
-from seamless.model import Environment, Run, Trigger, short
+from seamless.model import Environment, Run, StageName, Trigger, short
 
 
 class Order(Enum):
@@ -85,4 +85,8 @@ def why_wait(run: Run, gate: Gate, *, auto_deploy: bool) -> str | None:
         return f"{run.service} is on hold: {gate.held}"
     if gate.order is Order.REWRITTEN and gate.production is not None:
         return f"production runs {short(gate.production)}, which is not in the history of {short(run.commit)}"
-    return None if auto_deploy else "auto_deploy is off"
+    if auto_deploy:
+        return None
+    if run.stage(StageName.DEPLOY_STAGING) is not None:
+        return f"staging runs {short(run.commit)} and is healthy"
+    return f"{short(run.commit)} has passed all tests"

@@ -19,6 +19,7 @@ import uvicorn
 
 from seamless import __version__, wire
 from seamless.agent.api import Api, create_app
+from seamless.agent.approvals import Approvals
 from seamless.agent.configuration import LiveConfig
 from seamless.agent.engine import Engine
 from seamless.agent.gate import Gatekeeper
@@ -28,6 +29,7 @@ from seamless.agent.peer import PeerHTTPProtocol, PeerWebSocketProtocol
 from seamless.agent.poller import Poller
 from seamless.agent.presenting import Presenter
 from seamless.agent.reactions import react
+from seamless.agent.releases import Releases
 from seamless.agent.resources import Resources
 from seamless.agent.store import Store
 from seamless.agent.workspaces import RunWorkspaces
@@ -122,7 +124,7 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
         )
         gatekeeper = Gatekeeper(store, forge)
         engine = Engine(resources, gatekeeper)
-        operations = Operations(resources, engine, gatekeeper)
+        operations = Operations(resources, engine)
         poller = Poller(resources, operations)
         background = [asyncio.create_task(react(store, engine, logs), name="reactions")]
         stack.push_async_callback(_end, background)
@@ -148,7 +150,14 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
                 "data_dir": str(data_dir),
             }
 
-        api = Api(resources, operations, Presenter(resources, gatekeeper), about)
+        api = Api(
+            resources,
+            operations,
+            Approvals(store, operations, gatekeeper),
+            Releases(resources, engine, operations, gatekeeper),
+            Presenter(resources, gatekeeper),
+            about,
+        )
         with _listening(agent.socket) as listener:
             server = _Server(
                 uvicorn.Config(

@@ -1,4 +1,4 @@
-"""What users ask of the agent, each checked against state and rights, recorded with who asked."""
+"""What users ask of the agent: runs are started, repeated and cancelled, each with the right to it, and recorded."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import Any, Final
 
 from seamless.agent.access import Role, require
 from seamless.agent.engine import Engine
-from seamless.agent.gate import Gatekeeper, Order, refusal
 from seamless.agent.planning import downstream_of, stages_of, trust_of
 from seamless.agent.resources import Resources
-from seamless.agent.store import NewRun, StaleStateError
+from seamless.agent.store import NewRun
 from seamless.agent.workspaces import repository_of
 from seamless.config import Parameters
 from seamless.errors import NotFoundError, RefusedError, UsageError
@@ -22,8 +21,6 @@ from seamless.model import (
     Actor,
     CancelRequest,
     Environment,
-    Hold,
-    Image,
     Run,
     RunOptions,
     Stage,
@@ -33,18 +30,17 @@ from seamless.model import (
 )
 from seamless.transitions import RUN_ENDED, RunEvent, RunState, StageEvent, StageState
 
-_SHA_PREFIX: Final = re.compile(r"[0-9a-f]{4,64}")
 _RUN_ID: Final = re.compile(r".+-[0-9]+")
 
 
 class Operations:
-    def __init__(self, resources: Resources, engine: Engine, gatekeeper: Gatekeeper) -> None:
+    def __init__(self, resources: Resources, engine: Engine) -> None:
         self._resources = resources
         self._store = resources.store
         self._engine = engine
-        self._gatekeeper = gatekeeper
 
-    def _parameters(self, service: str) -> Parameters:
+    def parameters_of(self, service: str) -> Parameters:
+        """What the configuration in force says of a service. Raises NotFoundError."""
         services = self._resources.config().services
         if service not in services:
             known = ", ".join(sorted(services)) or "none yet"
@@ -52,15 +48,8 @@ class Operations:
         return services[service]
 
     def require(self, actor: Actor, role: Role, what: str) -> None:
+        """Raises ForbiddenError when `actor` may not do `what`."""
         require(actor, role, self._resources.config().access, what)
-
-    def check_service(self, service: str) -> None:
-        """Raises NotFoundError for a service that is not configured."""
-        self._parameters(service)
-
-    async def audit_shell(self, actor: Actor, run: Run, stage: StageName) -> None:
-        """Records that somebody opens a shell."""
-        await self._audit(actor, "shell", run, {"stage": stage})
 
     # -- finding runs
 
@@ -70,34 +59,16 @@ class Operations:
             newest = await self._store.runs.newest(service=name, limit=1)
             if newest:
                 return newest[0]
-            self._parameters(name)
+            self.parameters_of(name)
             raise NotFoundError(f"{name} has no run yet", hint=f"seamless run {name}")
         return await self._store.runs.get(name)
-
-    async def _find_waiting(self, name: str) -> Run:
-        """A run that waits for approval, by id or service. Says what became of one that does not."""
-        waiting = await self._store.runs.newest(service=name, states=[RunState.AWAITING_APPROVAL], limit=1)
-        if waiting:
-            return waiting[0]
-        run = await self.find_run(name)
-        if run.state is RunState.AWAITING_APPROVAL:
-            return run
-        raise RefusedError(f"{run.id} is not waiting for approval: {await self._became(run)}")
-
-    async def _became(self, run: Run) -> str:
-        for event in reversed(await self._store.events.after(0, run=run.id, limit=1000)):
-            if event.name in ("approve", "reject", "expire", "void") and event.kind == "run":
-                words = {"approve": "approved", "reject": "rejected", "expire": "expired", "void": "void"}[event.name]
-                reason = f" ({event.reason})" if event.reason else ""
-                return f"it was {words} by {event.actor} at {event.at:%Y-%m-%d %H:%M:%S} UTC{reason}"
-        return f"it is {run.state}"
 
     # -- starting runs
 
     async def start(self, actor: Actor, service: str, *, ref: str | None, options: RunOptions) -> Run:
         """A manual run of a branch, tag, ref or commit."""
         self.require(actor, Role.OPERATOR, f"run {service}")
-        parameters = self._parameters(service)
+        parameters = self.parameters_of(service)
         repository = await asyncio.to_thread(repository_of, parameters.repo, parameters.git)
         resolved = await self._resources.forge.resolve(repository, ref or f"refs/heads/{parameters.branch}")
         on_branch = resolved.ref == f"refs/heads/{parameters.branch}"
@@ -109,13 +80,13 @@ class Operations:
 
     async def start_for_push(self, actor: Actor, service: str, ref: str, commit: str) -> Run | None:
         """A run for a new head of the service's branch; None when that head had been seen."""
-        parameters = self._parameters(service)
+        parameters = self.parameters_of(service)
         options = RunOptions(on_branch=True)
         info = await self._describe(parameters, ref, commit)
         async with self._store.transaction():
             if not await self._store.heads.see(service, ref, commit):
                 return None
-            new = self._new_run(actor, service, Trigger.MAIN, ref, commit, options, parameters, *info)
+            new = self.new_run(actor, service, Trigger.MAIN, ref, commit, options, parameters, *info)
             run = await self._store.runs.create(new)
         self._engine.submit(run)
         return run
@@ -123,15 +94,15 @@ class Operations:
     def check_local(self, actor: Actor, service: str) -> None:
         """Refuses a `--local` run before its tree is taken in."""
         self.require(actor, Role.OPERATOR, f"run {service}")
-        self._parameters(service)
+        self.parameters_of(service)
 
     async def start_local(self, actor: Actor, service: str, commit: str, tree: Path) -> Run:
         """The checks of a tree that the client has streamed to the tar file `tree`, which is taken over."""
         self.check_local(actor, service)
         options = RunOptions(local=True, checks=True)
-        parameters = self._parameters(service)
+        parameters = self.parameters_of(service)
         subject = f"local tree at {short(commit)}"
-        new = self._new_run(actor, service, Trigger.MANUAL, "local", commit, options, parameters, subject, actor.name)
+        new = self.new_run(actor, service, Trigger.MANUAL, "local", commit, options, parameters, subject, actor.name)
         run = await self._store.runs.create(new)
         tree.rename(self._resources.workspaces.local_source(run.id))
         self._engine.submit(run)
@@ -143,7 +114,7 @@ class Operations:
         info = await self._resources.forge.info(repository, commit)
         return info.subject, info.author
 
-    def _new_run(
+    def new_run(
         self,
         actor: Actor,
         service: str,
@@ -187,7 +158,7 @@ class Operations:
         parameters: Parameters,
     ) -> Run:
         subject, author = await self._describe(parameters, ref, commit)
-        new = self._new_run(actor, service, trigger, ref, commit, options, parameters, subject, author)
+        new = self.new_run(actor, service, trigger, ref, commit, options, parameters, subject, author)
         run = await self._store.runs.create(new)
         self._engine.submit(run)
         return run
@@ -205,13 +176,13 @@ class Operations:
         if from_stage is not None and old.stage(from_stage) is None:
             names = ", ".join(stage.name for stage in old.stages)
             raise UsageError(f"{old.id} has no stage {from_stage}", hint=f"its stages: {names}")
-        parameters = self._parameters(old.service)
+        parameters = self.parameters_of(old.service)
         options = dataclasses.replace(old.options, from_stage=from_stage)
-        new = self._new_run(
+        new = self.new_run(
             actor, old.service, old.trigger, old.ref, old.commit, options, parameters, old.subject, old.author, old.id
         )
         if old.trigger in (Trigger.ROLLBACK, Trigger.PROMOTE):
-            await self._check_image(options)
+            await self.check_image(options)
         async with self._store.transaction():
             run = await self._store.runs.create(dataclasses.replace(new, base=old.base))
             if from_stage is not None:
@@ -250,48 +221,6 @@ class Operations:
             return image is not None and image.gone_at is None
         return True
 
-    # -- the gate
-
-    async def approve(self, actor: Actor, name: str, *, release: bool, allow_rewritten: bool) -> Run:
-        self.require(actor, Role.APPROVER, f"approve {name}")
-        run = await self._find_waiting(name)
-        assert run.approval is not None
-        gate = await self._gatekeeper.look(run)
-        refused = refusal(run, gate)
-        if refused is not None:
-            raise RefusedError(f"{run.id} cannot go to production: {refused}")
-        if gate.order is Order.REWRITTEN and not allow_rewritten and gate.production is not None:
-            raise RefusedError(
-                f"production runs {short(gate.production)}, which is not in the history of {short(run.commit)}",
-                hint=f"if the history was rewritten on purpose: seamless approve {run.id} --allow-rewritten",
-            )
-        if gate.production_digest != run.approval.production:
-            raise RefusedError(f"production has changed since {run.id} began to wait", hint=f"seamless show {run.id}")
-        approval = dataclasses.replace(run.approval, by=actor.name, release=release, allow_rewritten=allow_rewritten)
-        try:
-            async with self._store.transaction():
-                approved = await self._store.runs.transition(run, RunEvent.APPROVE, actor=actor.name)
-                await self._store.runs.set_approval(run.id, approval)
-                if release:
-                    await self._store.deployments.release_with(run.service, run.id)
-                await self._audit(actor, "approve", approved, {"release": release, "allow_rewritten": allow_rewritten})
-        except StaleStateError:
-            run = await self._store.runs.get(run.id)
-            raise RefusedError(f"{run.id} is not waiting for approval: {await self._became(run)}") from None
-        return await self._store.runs.get(run.id)
-
-    async def reject(self, actor: Actor, name: str, why: str) -> Run:
-        self.require(actor, Role.APPROVER, f"reject {name}")
-        run = await self._find_waiting(name)
-        try:
-            async with self._store.transaction():
-                rejected = await self._store.end_waiting(run, RunEvent.REJECT, reason=why, actor=actor.name)
-                await self._audit(actor, "reject", rejected, {"why": why})
-        except StaleStateError:
-            run = await self._store.runs.get(run.id)
-            raise RefusedError(f"{run.id} is not waiting for approval: {await self._became(run)}") from None
-        return rejected
-
     async def cancel(self, actor: Actor, name: str, why: str) -> Run:
         self.require(actor, Role.OPERATOR, f"cancel {name}")
         active = [RunState.IDLE, RunState.IN_PROGRESS, RunState.AWAITING_APPROVAL]
@@ -305,45 +234,10 @@ class Operations:
             raise RefusedError(f"{run.id} is being cancelled already")
         return await self._store.runs.get(run.id)
 
-    async def _audit(self, actor: Actor, name: str, run: Run, data: Mapping[str, Any]) -> None:
+    async def audit(self, actor: Actor, name: str, run: Run, data: Mapping[str, Any]) -> None:
         await self._store.events.add("action", name, service=run.service, run=run.id, actor=actor.name, data=data)
 
-    # -- what runs where
-
-    async def roll_back(self, actor: Actor, to: str, service: str | None, environment: Environment) -> Run:
-        """A run that deploys an earlier image. Production's rollback puts the service on hold."""
-        role = Role.APPROVER if environment is Environment.PRODUCTION else Role.OPERATOR
-        self.require(actor, role, f"roll back {environment}")
-        if service is not None:
-            self._parameters(service)
-        image = await self._image_of(to, service)
-        options = RunOptions(environment=environment, image=image.id)
-        await self._check_image(options)
-        return await self._deploy_again(actor, Trigger.ROLLBACK, image, options)
-
-    async def _image_of(self, to: str, service: str | None) -> Image:
-        where = "" if service is None else f" of {service}"
-        listing = f"seamless images {service or 'SERVICE'}"
-        prefix = to.lower()
-        if not _SHA_PREFIX.fullmatch(prefix):
-            raise UsageError(f"{to} is not a commit", hint="give four or more hexadecimal digits of its SHA")
-        images = await self._store.images.by_commit(prefix, service)
-        if not images:
-            raise NotFoundError(f"there is no image{where} of a commit {to}", hint=f"{listing} lists them")
-        found = sorted({f"{image.service} {image.commit[:12]}" for image in images})
-        if len(found) > 1:
-            raise UsageError(f"{to} is ambiguous: {', '.join(found)}", hint="give more digits, or name the service")
-        usable = [image for image in images if image.deployable]
-        if usable:
-            return usable[0]
-        image = images[0]
-        if image.gone_at is not None:
-            raise RefusedError(f"the image of {short(image.commit)} is gone", hint=f"{listing} lists what is there")
-        if not image.trusted:
-            raise RefusedError(f"the image of {short(image.commit)} was built by {image.run}, which is not trusted")
-        raise RefusedError(f"the checks of {short(image.commit)} did not pass in {image.run}", hint=f"{listing}")
-
-    async def _check_image(self, options: RunOptions) -> None:
+    async def check_image(self, options: RunOptions) -> None:
         """The image is still there, asked of the engine or registry. Raises RefusedError."""
         image = None if options.image is None else await self._store.images.get(options.image)
         if image is None:
@@ -355,72 +249,3 @@ class Operations:
                 f"the image of {short(image.commit)} is gone",
                 hint=f"seamless images {image.service} lists what is there",
             )
-
-    async def _deploy_again(self, actor: Actor, trigger: Trigger, image: Image, options: RunOptions) -> Run:
-        built = await self._store.runs.get(image.run)
-        parameters = self._parameters(image.service)
-        new = self._new_run(
-            actor, image.service, trigger, built.ref, image.commit, options, parameters, built.subject, built.author
-        )
-        async with self._store.transaction():
-            run = await self._store.runs.create(new)
-            await self._audit(actor, trigger, run, {"commit": image.commit, "environment": options.environment})
-            if trigger is Trigger.ROLLBACK and options.environment is Environment.PRODUCTION:
-                await self._store.deployments.set_hold(
-                    image.service,
-                    why=f"rolled back to {short(image.commit)} by {actor.name} ({run.id})",
-                    by=actor.name,
-                    commit=image.commit,
-                )
-            if options.release:
-                await self._store.deployments.release_with(image.service, run.id)
-        self._engine.submit(run)
-        return run
-
-    async def promote(self, actor: Actor, service: str, *, release: bool, allow_rewritten: bool) -> Run:
-        """Puts what staging runs into production."""
-        self.require(actor, Role.APPROVER, f"promote {service}")
-        self._parameters(service)
-        staging = await self._store.deployments.current(service, Environment.STAGING)
-        if staging is None:
-            raise RefusedError(f"staging runs nothing of {service}")
-        made = await self._store.runs.get(staging.run)
-        image = await self._store.images.by_digest(service, staging.image.digest)
-        if image is None or not image.deployable or not (made.options.on_branch or made.trigger is Trigger.ROLLBACK):
-            raise RefusedError(
-                f"staging runs {short(staging.commit)} of {made.id}, which is not of the service's branch",
-                hint=f"seamless run {service}",
-            )
-        hold = await self._store.deployments.hold(service)
-        if hold is not None and not release:
-            raise RefusedError(f"{service} is on hold: {hold.why}", hint=f"seamless promote {service} --release")
-        options = RunOptions(
-            environment=Environment.PRODUCTION, image=image.id, release=release, allow_rewritten=allow_rewritten
-        )
-        await self._check_image(options)
-        await self._check_order(service, image, allow_rewritten=allow_rewritten)
-        return await self._deploy_again(actor, Trigger.PROMOTE, image, options)
-
-    async def _check_order(self, service: str, image: Image, *, allow_rewritten: bool) -> None:
-        built = await self._store.runs.get(image.run)
-        parameters = self._parameters(service).model_dump(mode="json")
-        gate = await self._gatekeeper.look(dataclasses.replace(built, parameters=parameters, trigger=Trigger.PROMOTE))
-        refused = refusal(built, gate)
-        if refused is not None:
-            raise RefusedError(refused, hint=f"to go back: seamless rollback {service} --to {short(image.commit)}")
-        if gate.order is Order.REWRITTEN and not allow_rewritten and gate.production is not None:
-            raise RefusedError(
-                f"production runs {short(gate.production)}, which is not in the history of {short(image.commit)}",
-                hint=f"if the history was rewritten on purpose: seamless promote {service} --allow-rewritten",
-            )
-
-    async def hold(self, actor: Actor, service: str, why: str) -> Hold:
-        self.require(actor, Role.APPROVER, f"hold {service}")
-        self._parameters(service)
-        return await self._store.deployments.set_hold(service, why=why, by=actor.name, commit=None)
-
-    async def release(self, actor: Actor, service: str) -> None:
-        self.require(actor, Role.APPROVER, f"release {service}")
-        self._parameters(service)
-        if not await self._store.deployments.end_hold(service, by=actor.name):
-            raise RefusedError(f"{service} is not on hold")

@@ -43,7 +43,7 @@ async def serve_shell(
         operations.require(actor, Role.ADMIN, "open a shell")
         run = await operations.find_run(name)
         chosen = choose_stage(run, stage)
-        await operations.audit_shell(actor, run, chosen.name)
+        await operations.audit(actor, "shell", run, {"stage": chosen.name})
         spec = await _plan(resources, run, chosen, shell_id)
         shell = await resources.executor.open_shell(spec)
     except ImageMissingError as error:
