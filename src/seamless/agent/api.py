@@ -83,11 +83,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def broken(_: Request, error: Exception) -> JSONResponse:
-        return error_response(
-            SeamlessError(
-                f"an error in Seamless itself: {type(error).__name__}", hint="the agent's log has the details"
-            )
-        )
+        message = f"an error in Seamless itself: {type(error).__name__}"
+        answer = error_response(SeamlessError(message, hint="see the agent's log"))
         answer.headers[_API_HEADER] = str(wire.API_VERSION)  # this handler stands outside of the middleware
         return answer
 
