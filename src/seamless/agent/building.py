@@ -47,7 +47,8 @@ async def perform_build(context: StageContext, resources: Resources) -> StageRes
     auth = await registry_auth(resources.config().registries, run.trust)
     if run.trust is Trust.TRUSTED and not run.options.rebuild:
         known = await resources.store.images.reusable(run.service, run.commit, plan.key)
-        if known is not None and await image_available(known.ref, auth):
+        where = plan.repository if plan.push else None
+        if known is not None and known.ref.repository == where and await image_available(known.ref, auth):
             await context.line(f"the image of {short(run.commit)} that {known.run} built is used again")
             return _result(known, f"built by {known.run}")
     work = context.work / f"build.{context.stage.attempt}"
