@@ -149,6 +149,28 @@ def test_a_new_attempt_forgets_the_journal_and_an_interruption_counts_itself(pat
     with_store(path, body)
 
 
+def test_journals_and_details_keep_every_null_that_is_nested(path: Path) -> None:
+    async def body(store: Store) -> None:
+        plan = {"plan": {"old": None, "steps": [None, {"deep": None}]}, "done": 1}
+        run = await store.runs.create(new_run())
+        stage = await store.runs.transition_stage(run, run.stages[0], StageEvent.START)
+        await store.runs.record_journal(run.id, stage.name, stage.attempt, plan)
+        await store.runs.record_journal(run.id, stage.name, stage.attempt, {"done": None})
+        stage = (await store.runs.get(run.id)).stages[0]
+        assert stage.journal == {"plan": plan["plan"]}
+        stage = await store.runs.transition_stage(run, stage, StageEvent.RETRY, detail=plan)
+        assert (await store.runs.get(run.id)).stages[0].detail == plan
+        one = await store.deployments.record(run, Environment.STAGING, await add_image(store, run))
+        await store.deployments.record_journal(one.id, plan)
+        await store.deployments.record_journal(one.id, {"done": None, "more": 2})
+        assert (await store.deployments.get(one.id)).journal == {"plan": plan["plan"], "more": 2}
+        one = await store.deployments.transition(one, DeploymentEvent.SUBMIT, detail=plan)
+        one = await store.deployments.transition(one, DeploymentEvent.COMPLETE, detail={"gap_s": 0.5})
+        assert one.detail == {**plan, "gap_s": 0.5}
+
+    with_store(path, body)
+
+
 def test_a_cancellation_is_recorded_once_and_only_of_what_goes_on(path: Path) -> None:
     async def body(store: Store) -> None:
         run = await store.runs.create(new_run())

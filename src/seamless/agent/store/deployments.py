@@ -120,12 +120,12 @@ class Deployments:
         async with self._db.transaction():
             self._db.mark(f"deployment.{deployment.environment}.{event}")
             changed = await self._db.write(
-                "UPDATE deployments SET state = ?, reason = ?, detail = json_patch(detail, ?),"
+                "UPDATE deployments SET state = ?, reason = ?, detail = ?,"
                 " ended_at = CASE WHEN ? THEN ? ELSE NULL END WHERE id = ? AND state = ?",
                 (
                     state,
                     reason,
-                    rows.to_json(detail or {}),
+                    rows.merged(rows.to_json(deployment.detail), detail or {}),
                     int(ended),
                     rows.to_time(utc_now()),
                     deployment.id,
@@ -154,10 +154,10 @@ class Deployments:
         """Adds the target's own steps; durable when it returns. A None takes an entry away."""
         async with self._db.transaction():
             self._db.mark(f"deployment.journal.{'+'.join(sorted(entries))}")
-            await self._db.write(
-                "UPDATE deployments SET journal = json_patch(journal, ?) WHERE id = ?",
-                (rows.to_json(entries), deployment),
-            )
+            row = await self._db.row("SELECT journal FROM deployments WHERE id = ?", (deployment,))
+            assert row is not None
+            journal = rows.merged(row["journal"], entries)
+            await self._db.write("UPDATE deployments SET journal = ? WHERE id = ?", (journal, deployment))
 
     async def hold(self, service: str) -> Hold | None:
         row = await self._db.row("SELECT * FROM holds WHERE service = ?", (service,))

@@ -45,6 +45,13 @@ def _encode(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
+def merged(stored: str, entries: Mapping[str, Any]) -> str:
+    """The JSON object `stored` with these entries laid over it; a None takes one away. Not by SQLite's json_patch,
+    which goes down into what is nested and takes every null out of it."""
+    combined = {**json.loads(stored), **entries}
+    return to_json({key: value for key, value in combined.items() if value is not None})
+
+
 def to_time(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

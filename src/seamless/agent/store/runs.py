@@ -214,7 +214,7 @@ class Runs:
         async with self._db.transaction():
             self._db.mark(f"stage.{stage.name}.{event}")
             changed = await self._db.write(
-                "UPDATE stages SET state = ?1, reason = ?2, exit_code = ?3, detail = json_patch(detail, ?4),"
+                "UPDATE stages SET state = ?1, reason = ?2, exit_code = ?3, detail = ?4,"
                 " attempt = attempt + ?5, interruptions = interruptions + ?6,"
                 " started_at = CASE WHEN ?5 THEN ?7 ELSE started_at END,"
                 " ended_at = CASE WHEN ?8 THEN ?7 WHEN ?5 THEN NULL ELSE ended_at END,"
@@ -225,7 +225,7 @@ class Runs:
                     state,
                     reason,
                     exit_code,
-                    rows.to_json(detail or {}),
+                    rows.merged(rows.to_json(stage.detail), detail or {}),
                     int(starting),
                     int(event in (StageEvent.INTERRUPT, StageEvent.GIVE_UP)),
                     now,
@@ -258,10 +258,12 @@ class Runs:
         """Adds what this attempt has done so far; durable when it returns."""
         async with self._db.transaction():
             self._db.mark(f"stage.{stage}.journal.{'+'.join(sorted(entries))}")
-            await self._db.write(
-                "UPDATE stages SET journal = json_patch(journal, ?) WHERE run = ? AND name = ? AND attempt = ?",
-                (rows.to_json(entries), run, stage, attempt),
+            row = await self._db.row(
+                "SELECT journal FROM stages WHERE run = ? AND name = ? AND attempt = ?", (run, stage, attempt)
             )
+            if row is not None:
+                journal = rows.merged(row["journal"], entries)
+                await self._db.write("UPDATE stages SET journal = ? WHERE run = ? AND name = ?", (journal, run, stage))
 
     async def set_stage_clock(self, run: str, stage: StageName, clock: Clock) -> None:
         async with self._db.transaction():
