@@ -46,7 +46,8 @@ _log = logging.getLogger("seamless.agent")
 def serve(config_file: Path) -> int:
     """Runs the agent until SIGTERM or SIGINT; returns its exit code. Raises SeamlessError when it cannot start."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx", "watchfiles"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     config = LiveConfig(config_file)
     os.umask(0o077)
     with _owned(config().agent.data_dir) as data_dir:
