@@ -68,14 +68,14 @@ def demo(
             f"there is a demo already, in {shop.folder}",
             hint=f"Go on with it: export SEAMLESS_CONFIG={shlex.quote(str(shop.config_file))}. Remove it: {shop.down}",
         )
+    remove = f"Remove the demo: {shop.down}"
     try:
         _Tour(session, shop, pauses=not yes and sys.stdin.isatty() and sys.stdout.isatty()).take()
     except KeyboardInterrupt:
-        hint = f"What there is so far stays. Remove it: {shop.down}"
-        raise DemoInterruptedError("interrupted", hint=hint if shop.exists() else None) from None
+        raise DemoInterruptedError("interrupted", hint=remove if shop.exists() else None) from None
     except SeamlessError as error:
         if shop.exists():
-            error.hint = f"{error.hint}. Remove the demo: {shop.down}" if error.hint else f"Remove it: {shop.down}"
+            error.hint = f"{error.hint}. {remove}" if error.hint else remove
         raise
 
 

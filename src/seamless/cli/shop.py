@@ -141,16 +141,14 @@ class Shop:
 def check_engine() -> None:
     """Raise UnavailableError, saying what to do, when no Docker Engine answers."""
     if shutil.which("docker") is None:
-        raise UnavailableError(
-            "there is no docker program on the PATH", hint="scripts/demo of the project installs one"
-        )
+        raise UnavailableError("there is no docker program on the PATH", hint="The project's scripts/demo installs one")
     asked = subprocess.run(["docker", "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True)
     if asked.returncode == 0:
         return
     said = asked.stderr.strip().rpartition("\n")[2]
     if "permission denied" in said:
         raise UnavailableError(
-            "this user may not use the Docker Engine", hint="sudo usermod -aG docker $USER, then log in again"
+            "this user may not use the Docker Engine", hint="Type: sudo usermod -aG docker $USER, then log in again"
         )
     raise UnavailableError(f"no Docker Engine answers: {said}", hint="Start it: sudo systemctl start docker")
 
@@ -164,7 +162,7 @@ def _find_busybox() -> Path:
                 return Path(path)
     raise ConfigError(
         "the demo's base image is made of a static busybox with httpd, and this host has none",
-        hint="sudo apt-get install busybox-static",
+        hint="Install one: sudo apt-get install busybox-static",
     )
 
 
@@ -271,7 +269,8 @@ def _run(*argv: str, stdin: bytes = b"", environment: Mapping[str, str] | None =
         done = subprocess.run(argv, input=stdin, env=environment, capture_output=True)
     except FileNotFoundError:
         raise UnavailableError(
-            f"the demo needs {argv[0]}, and there is none on the PATH", hint=f"sudo apt-get install {argv[0]}"
+            f"the demo needs {argv[0]}, and there is none on the PATH",
+            hint=f"Install it: sudo apt-get install {argv[0]}",
         ) from None
     if done.returncode != 0 and not may_fail:
         said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
