@@ -33,7 +33,8 @@ class Engine:
         """Adopts what an earlier agent left: runs go on, ended ones are cleaned up, strays are removed."""
         active = await self._resources.store.runs.active()
         # Before anything runs: a folder that was just made and is not recorded yet would look like a stray.
-        await self._resources.workspaces.sweep({run.id for run in active})
+        uncleaned = await self._resources.store.runs.uncleaned()
+        await self._resources.workspaces.sweep({run.id for run in active}, {run.id for run in uncleaned})
         for run in active:
             self.submit(run)
         self._spawn(self._cleaner.recover({run.id for run in active}), "recovery cleaning")

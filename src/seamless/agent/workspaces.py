@@ -220,9 +220,10 @@ class RunWorkspaces:
                 )
             ]
             if new:
-                below = await self._store.workspaces.cache_layers(run.service, str(path))
-                below = [layer for layer in below if layer not in new]
-                await self._store.workspaces.set_cache_layers(run.service, str(path), new + below, run=run.id)
+                async with self._store.transaction():  # another run of the service may end at the same time
+                    below = await self._store.workspaces.cache_layers(run.service, str(path))
+                    below = [layer for layer in below if layer not in new]
+                    await self._store.workspaces.set_cache_layers(run.service, str(path), new + below, run=run.id)
                 if len(new + below) > _CACHE_LAYERS_MAX:
                     await self._flatten(run, number, str(path), new + below)
 
@@ -281,14 +282,19 @@ class RunWorkspaces:
             parameters = Parameters.model_validate(run.parameters)
             await self._forge.maintain(await asyncio.to_thread(repository_of, parameters.repo, parameters.git))
 
-    async def sweep(self, active: Set[str]) -> None:
-        """Removes every folder that the store does not account for."""
+    async def sweep(self, active: Set[str], uncleaned: Set[str]) -> None:
+        """Removes every folder that the store does not account for. The layers of runs that are still to be cleaned
+        up after may have been moved to the caches and not recorded yet."""
         views = {view.folder for view in await self._store.workspaces.all_views()}
         trees = {tree.id for tree in await self._store.workspaces.all_trees()}
         layers = await self._store.workspaces.all_cache_layers() | {"empty"}
         stray = [path for path in self._views.iterdir() if path.name not in views]
         stray += [path for path in self._trees.iterdir() if path.name not in trees]
-        stray += [path for path in self._caches.iterdir() if path.name not in layers]
+        stray += [
+            path
+            for path in self._caches.iterdir()
+            if path.name not in layers and path.name.rsplit("-", 2)[0] not in uncleaned
+        ]
         stray += [path for path in self._local.iterdir() if path.stem not in active]
         if stray:
             await self._executor.remove_paths(stray)
