@@ -170,7 +170,7 @@ def test_the_demo_runs_through_and_goes_without_a_trace(visitor: Visitor) -> Non
 
     installation, base = visitor.installation, base_image_of(visitor)
     before = traces(installation, base)
-    assert all(before.values()), before
+    assert [kind for kind, found in before.items() if not found] == ["volumes"]  # views go with their runs
     down = visitor.seamless("demo", "--down")
     assert down.returncode == 0, down.stderr
     assert traces(installation, base) == {kind: [] for kind in before}
