@@ -83,6 +83,7 @@ class Driver:
             for working in self._working.values():
                 working.task.cancel()
             await asyncio.gather(*(working.task for working in self._working.values()), return_exceptions=True)
+            await self._runner.settle(self._run)
             self._slots.release(self._run)
 
     def _adopt(self, run: Run) -> None:

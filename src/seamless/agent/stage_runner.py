@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from seamless.agent.ahead import Ahead
 from seamless.agent.building import perform_build
 from seamless.agent.deploying import Deployer
 from seamless.agent.integrating import perform_integration
 from seamless.agent.logs import LogId, Patterns
+from seamless.agent.logs.spool import Spool
 from seamless.agent.resources import Resources
 from seamless.agent.verdicts import StopSwitch, Verdict
 from seamless.clock import spent_s
@@ -19,9 +21,10 @@ from seamless.config import Parameters, format_duration
 from seamless.errors import InterruptedStageError, SeamlessError, StageError
 from seamless.model import STAGE_ENVIRONMENT, Run, Stage, StageName, Trust
 from seamless.secretrefs import resolve
-from seamless.stages import StageContext, StageResult, checks, prepare
-from seamless.transitions import StageEvent, after_failure, after_interruption
+from seamless.stages import StageContext, StageResult, checks, prepare, skip_reason
+from seamless.transitions import StageEvent, StageState, after_failure, after_interruption
 
+_CHECKS: Final = (StageName.CODE_QUALITY, StageName.UNIT_TEST)
 _GRACE_S: Final = 10.0  # between asking a container to end and killing it
 _log = logging.getLogger(__name__)
 
@@ -46,6 +49,7 @@ class StageRunner:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._deployer = Deployer(resources)
+        self._ahead = Ahead()
 
     async def execute(self, run: Run, stage: Stage, switch: StopSwitch, *, resumed: bool) -> Verdict:
         """Runs the attempt to its verdict. Cancelled without a reason on the switch, it leaves all as it is."""
@@ -59,23 +63,9 @@ class StageRunner:
             return await self._refused(run, stage, parameters, error)
         log = LogId(run.id, stage.name)
         patterns = Patterns(hidden)
+        await self._ahead.settle(run.id, stage.name)
         async with resources.logs.record(log, stage.attempt, spool, hidden) as recording:
-            context = StageContext(
-                run=run,
-                stage=stage,
-                parameters=parameters,
-                resumed=resumed,
-                spool=spool,
-                journal=StageJournal(resources, stage),
-                line=recording.line,
-                installation=resources.installation,
-                executor=resources.executor,
-                workspaces=resources.workspaces,
-                secrets=secrets,
-                redact=patterns.redact_json,
-                ca_bundle=resources.config().agent.ca_bundle,
-                work=resources.work(run.id),
-            )
+            context = self._context(run, stage, parameters, secrets, patterns, recording.line, resumed=resumed)
             try:
                 verdict = await self._to_verdict(context, switch)
             except StageError as error:
@@ -83,6 +73,55 @@ class StageRunner:
             if verdict.reason is not None:
                 await recording.line(f"{stage.name} {verdict.event}: {verdict.reason}")
         return _redacted(verdict, patterns)
+
+    def _context(
+        self,
+        run: Run,
+        stage: Stage,
+        parameters: Parameters,
+        secrets: Mapping[str, str],
+        patterns: Patterns,
+        line: Callable[[str], Awaitable[None]],
+        *,
+        resumed: bool = False,
+    ) -> StageContext:
+        resources = self._resources
+        return StageContext(
+            run=run,
+            stage=stage,
+            parameters=parameters,
+            resumed=resumed,
+            spool=resources.spool(run.id, stage.name, stage.attempt),
+            journal=StageJournal(resources, stage),
+            line=line,
+            workspace_ready=lambda: self._make_ahead(run, parameters),
+            installation=resources.installation,
+            executor=resources.executor,
+            workspaces=resources.workspaces,
+            secrets=secrets,
+            redact=patterns.redact_json,
+            ca_bundle=resources.config().agent.ca_bundle,
+            work=resources.work(run.id),
+        )
+
+    def _make_ahead(self, run: Run, parameters: Parameters) -> None:
+        """The containers of the checks, while `install` runs."""
+        for stage in run.stages:
+            if stage.name in _CHECKS and stage.state is StageState.IDLE and not skip_reason(stage.name, parameters):
+                coming = dataclasses.replace(stage, attempt=stage.attempt + 1)
+                self._ahead.begin(run.id, stage.name, self._create_ahead(run, coming, parameters))
+
+    async def _create_ahead(self, run: Run, stage: Stage, parameters: Parameters) -> None:
+        if not await self._resources.executor.views_are_live():
+            return
+        secrets = await asyncio.to_thread(_secrets_of, run, stage, parameters)
+        context = self._context(run, stage, parameters, secrets, Patterns(()), _say_nothing)
+        Spool(context.spool).close()
+        await checks.make_ahead(context)
+
+    async def settle(self, run: str) -> None:
+        """Returns when nothing is being made for a run any more."""
+        await self._ahead.settle(run)
 
     async def _refused(self, run: Run, stage: Stage, parameters: Parameters, error: SeamlessError) -> Verdict:
         """The verdict of an attempt whose secrets cannot be had."""
@@ -196,6 +235,10 @@ def _secrets_of(run: Run, stage: Stage, parameters: Parameters) -> dict[str, str
         for name, secret in declared.items()
         if run.trust is Trust.TRUSTED or "pr" in secret.expose
     }
+
+
+async def _say_nothing(_: str) -> None:
+    """An attempt that has not started has no log."""
 
 
 async def _end(work: asyncio.Future[Any]) -> None:

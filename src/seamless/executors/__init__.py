@@ -177,6 +177,10 @@ class Executor(Protocol):
         removed and made anew. Where the host cannot mount an overlay, the view is a copy.
         """
 
+    async def views_are_live(self) -> bool:
+        """Whether a view shows what its lower folders hold when a container starts with it, rather than when it was
+        made: then it may be made while a lower folder is still being written."""
+
     async def remove_view(self, name: str) -> None:
         """Removes the volume; the folders stay (`remove_paths`)."""
 

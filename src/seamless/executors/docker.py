@@ -160,6 +160,9 @@ class DockerExecutor:
     async def create_view(self, name: str, *, lower: Sequence[Path], upper: Path, labels: Mapping[str, str]) -> str:
         return await self._exclusively(name, self._views.create(name, lower=lower, upper=upper, labels=labels))
 
+    async def views_are_live(self) -> bool:
+        return await self._views.can_overlay()
+
     async def remove_view(self, name: str) -> None:
         await self._exclusively(name, self._views.remove(name))
 

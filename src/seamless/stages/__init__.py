@@ -78,6 +78,7 @@ class StageContext:
     spool: Path
     journal: Journal
     line: Callable[[str], Awaitable[None]]  # a line of the agent's own in the stage's log
+    workspace_ready: Callable[[], None]  # prepare says: from now on the next stages' containers can be made
     installation: str
     executor: Executor
     workspaces: Workspaces

@@ -9,7 +9,7 @@ from typing import Any, Final
 from seamless.errors import StageError
 from seamless.model import StageName
 from seamless.stages import StageContext, StageResult, junit
-from seamless.stages.commands import image_of, run_script
+from seamless.stages.commands import create_ahead, image_of, run_script
 
 _REPORT_LIMIT: Final = 32 * 2**20  # bytes of JUnit XML that are read of one stage
 
@@ -17,8 +17,7 @@ _REPORT_LIMIT: Final = 32 * 2**20  # bytes of JUnit XML that are read of one sta
 async def perform(context: StageContext) -> StageResult:
     parameters = context.parameters
     unit_test = context.stage.name is StageName.UNIT_TEST
-    script = parameters.unit_test if unit_test else parameters.code_quality
-    assert script is not None, "a stage without a command is skipped, see `skip_reason`"
+    script = _script(context)
     image = await image_of(context)
     workspace = await context.workspaces.open(context.run, context.stage, parameters, image)
 
@@ -33,6 +32,18 @@ async def perform(context: StageContext) -> StageResult:
         error.detail.update(await evidence())
         raise
     return StageResult(detail=await evidence())
+
+
+async def make_ahead(context: StageContext) -> None:
+    """While prepare runs: the container that `perform` will start."""
+    await create_ahead(context, _script(context))
+
+
+def _script(context: StageContext) -> str:
+    parameters = context.parameters
+    script = parameters.unit_test if context.stage.name is StageName.UNIT_TEST else parameters.code_quality
+    assert script is not None, "a stage without a command is skipped, see `skip_reason`"
+    return script
 
 
 def _summarise(folder: Path, patterns: list[str]) -> dict[str, Any]:

@@ -101,6 +101,13 @@ async def image_of(context: StageContext) -> str:
     return image
 
 
+async def create_ahead(context: StageContext, script: str) -> None:
+    """Makes the container of an attempt that has not started: the attempt then finds it by its name."""
+    image = await image_of(context)
+    workspace = await context.workspaces.open(context.run, context.stage, context.parameters, image)
+    await context.executor.create(plan_container(context, script, image, workspace))
+
+
 async def run_script(context: StageContext, script: str, image: str, workspace: Workspace) -> None:
     """Runs `script` to its end. Raises StageError when it fails.
 

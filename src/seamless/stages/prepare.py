@@ -21,5 +21,6 @@ async def perform(context: StageContext) -> StageResult:
     if parameters.install:
         image = await image_of(context)
         workspace = await context.workspaces.open(run, context.stage, parameters, image)
+        context.workspace_ready()
         await run_script(context, parameters.install, image, workspace)
     return StageResult(detail={"note": note})
