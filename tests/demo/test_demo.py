@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -178,6 +180,40 @@ def test_the_demo_runs_through_and_goes_without_a_trace(visitor: Visitor) -> Non
 
     nothing = visitor.seamless("demo", "--down")
     assert (nothing.returncode, nothing.stdout) == (0, f"there is no demo in {visitor.folder}\n")
+
+
+@pytest.mark.timeout(2 * _PATIENCE_S)
+def test_in_a_terminal_it_waits_for_enter_before_the_approval(visitor: Visitor) -> None:
+    argv, environment = visitor.command("demo")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(argv[0], argv, {**environment, "TERM": "xterm-256color"})
+    try:
+        shown = _read_until(terminal, "Press Enter to approve it. ")
+        assert "payment-1 is waiting for approval" in shown
+        assert "seamless approve payment" not in shown.rpartition("expires")[2]
+        time.sleep(1)
+        status = json.loads(visitor.seamless("--config", f"{visitor.folder}/seamless.toml", "status", "--json").stdout)
+        assert next(one for one in status if one["service"] == "payment")["production"] is None
+        os.write(terminal, b"\n")
+        assert "$ seamless approve payment" in _read_until(terminal, "payment-1 succeeded")
+        os.write(terminal, b"\x03")
+        assert "Remove the demo: seamless demo --down" in _read_until(terminal, "--down")
+    finally:
+        _, status_code = os.waitpid(pid, 0)
+        os.close(terminal)
+    assert os.waitstatus_to_exitcode(status_code) == 130
+
+
+def _read_until(terminal: int, expected: str) -> str:
+    """What the terminal shows up to `expected`, with its colours and movements."""
+    shown = b""
+    deadline = time.monotonic() + _PATIENCE_S
+    while expected.encode() not in shown:
+        ready, _, _ = select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, f"{expected!r} never came: {shown.decode()}"
+        shown += os.read(terminal, 65536)
+    return shown.decode(errors="replace")
 
 
 @pytest.mark.parametrize("moment", ["$ seamless agent start", "integration_test started"])
