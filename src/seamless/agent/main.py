@@ -31,6 +31,7 @@ from seamless.agent.presenting import Presenter
 from seamless.agent.reactions import react
 from seamless.agent.releases import Releases
 from seamless.agent.resources import Resources
+from seamless.agent.stalls import STALL_LOG, record_stalls
 from seamless.agent.store import Store
 from seamless.agent.workspaces import RunWorkspaces
 from seamless.errors import ConfigError, RefusedError
@@ -129,6 +130,8 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
         poller = Poller(resources, operations)
         background = [asyncio.create_task(react(store, engine, logs), name="reactions")]
         stack.push_async_callback(_end, background)
+        if stall_log := os.environ.get(STALL_LOG):
+            background.append(asyncio.create_task(record_stalls(Path(stall_log)), name="stall monitor"))
         await engine.start()
         stack.push_async_callback(engine.stop)
         poller.configure()
