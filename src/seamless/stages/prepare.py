@@ -10,7 +10,8 @@ from seamless.stages.commands import image_of, run_script
 async def perform(context: StageContext) -> StageResult:
     run, parameters = context.run, context.parameters
     checkout = await context.workspaces.checkout(run, context.stage.attempt, context.spool)
-    note = f"{'kept tree' if checkout.kept else 'new tree'}, {checkout.changed} {"file" if checkout.changed == 1 else "files"} changed"
+    files = "1 file" if checkout.changed == 1 else f"{checkout.changed} files"
+    note = f"{'kept tree' if checkout.kept else 'new tree'}, {files} changed"
     if not context.resumed:
         await context.line(f"{run.ref} {run.commit}: {note}")
     if not (checkout.files / parameters.path).is_dir():
