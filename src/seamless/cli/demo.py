@@ -159,7 +159,7 @@ class _Tour:
 
     def _await(self, service: str) -> None:
         """Until the latest run of a service, which nobody follows, is over."""
-        from seamless.cli.follow import EXIT_CODES
+        from seamless.cli.outcomes import EXIT_CODES
 
         session = Session(config=self._shop.config_file, socket=None, no_color=True)
         with session.agent() as agent:

@@ -7,6 +7,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Final
 
 from seamless.cli.formats import duration, local_clock, seconds_between
+from seamless.cli.outcomes import EXIT_CODES, is_stop
 from seamless.cli.session import Session, print_json_line, user_name
 from seamless.errors import SeamlessError
 from seamless.logtext import plain, word
@@ -14,9 +15,6 @@ from seamless.logtext import plain, word
 if TYPE_CHECKING:
     from seamless.client import Client
     from seamless.wire import EventJSON, RunJSON
-
-EXIT_CODES: Final = {"success": 0, "failure": 1, "cancelled": 1, "awaiting_approval": 4}
-"""Of a run's states, those in which it is not followed any further."""
 
 _TAIL_LINES: Final = 20
 _PAGE: Final = 500
@@ -57,10 +55,6 @@ def events_until_stop(agent: Client, run: str, after: int) -> Generator[EventJSO
             if now["state"] in EXIT_CODES:  # else it has been approved meanwhile
                 return now
     raise AssertionError("the stream of events has no end")
-
-
-def is_stop(event: EventJSON) -> bool:
-    return event["kind"] == "run" and event["to_state"] in EXIT_CODES
 
 
 def last_event(agent: Client, run: str, name: str) -> int:

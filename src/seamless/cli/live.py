@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from rich.text import Text
 
-from seamless.cli.follow import EXIT_CODES, is_stop
 from seamless.cli.formats import age
 from seamless.cli.lines import RecentLines, Tails, prefix_width, stage_prefix
+from seamless.cli.outcomes import EXIT_CODES, is_stop
 from seamless.cli.render import Viewer, ending, header, stage_rows
 from seamless.cli.screen import Screen
 from seamless.cli.session import Session, user_name
