@@ -22,7 +22,7 @@ from seamless.wire import RunJSON, StageJSON
 
 _READY_S = 60.0
 _RUN_S = 90.0
-_POLL_S = 0.02
+_POLL_S = 0.1
 _AT_REST = frozenset({*RUN_ENDED, "awaiting_approval"})
 
 
