@@ -45,7 +45,7 @@ def demo(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not wait for Enter before an approval.")] = False,
 ) -> None:
-    """Show the whole pipeline on a sample shop of three services.
+    """Show the whole pipeline on a sample shop.
 
     With an agent, git repositories and a configuration of its own. Stays until --down removes every trace.
 
