@@ -363,6 +363,10 @@ def test_the_file_is_named_as_the_reader_would_name_it(tmp_path: Path, monkeypat
     with pytest.raises(ConfigError) as caught:
         load_config(Path("seamless.toml"))
     assert caught.value.message == "seamless.toml: agent.pol: no such parameter; did you mean poll?"
+    monkeypatch.chdir("/")  # as the agent does: a path without its first stroke would lead nowhere
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "seamless.toml")
+    assert caught.value.message.startswith(f"{tmp_path}/seamless.toml: ")
 
 
 def test_a_working_directory_that_is_gone_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

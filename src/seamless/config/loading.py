@@ -151,10 +151,10 @@ def _reason(error: OSError) -> str:
 
 
 def _shown(path: Path) -> str:
-    """As short as it is clear: relative when it is below the working directory."""
+    """As short as it is clear: relative when it is below the working directory, unless that is / (the daemon's)."""
     try:
         folder = os.getcwd()
     except FileNotFoundError:  # the folder was removed under us
         return str(path)
     path = Path(folder, path)
-    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+    return str(path.relative_to(folder) if folder != "/" and path.is_relative_to(folder) else path)
