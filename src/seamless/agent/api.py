@@ -206,14 +206,14 @@ def _add_runs(app: FastAPI, api: Api) -> None:
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
         before: str | None = None,
     ) -> list[wire.RunJSON]:
-        if service is not None:
-            operations.parameters_of(service)
         found = await resources.store.runs.newest(
             service=service,
             states=None if state is None else [state],
             limit=limit,
             before=None if before is None else await resources.store.runs.get(before),
         )
+        if not found and before is None and service is not None:  # a service that is gone still has its runs
+            operations.parameters_of(service)
         return [await presenter.run(run, approval=state is RunState.AWAITING_APPROVAL) for run in found]
 
     @app.get("/v1/runs/{run}")

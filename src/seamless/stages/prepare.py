@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from seamless.errors import StageError
+from seamless.model import StageName
 from seamless.stages import StageContext, StageResult
 from seamless.stages.commands import image_of, run_script
 
@@ -13,6 +14,8 @@ async def perform(context: StageContext) -> StageResult:
     files = "1 file" if checkout.changed == 1 else f"{checkout.changed} files"
     note = f"{'kept tree' if checkout.kept else 'new tree'}, {files} changed"
     if not context.resumed:
+        if run.options.from_stage not in (None, StageName.PREPARE):  # it would have been kept, see `Operations.rerun`
+            note = f"repeated, as the workspace of {run.rerun_of} is gone; {note}"
         await context.line(f"{run.ref} {run.commit}: {note}")
     if not (checkout.files / parameters.path).is_dir():
         raise StageError(

@@ -1,0 +1,74 @@
+"""Heads: a run for each new one, none lost while the agent was down, none twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from e2e.conftest import Shop
+from seamless.agent.poller import next_delay_s
+from seamless.transitions import RUN_ENDED
+
+
+def _until(condition: Callable[[], object], within_s: float = 20.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.engine
+def test_a_new_head_starts_exactly_one_run_however_it_comes(shop: Shop) -> None:
+    agent, client = shop.agent, shop.agent.client
+    shop.start('poll_interval = "1s"\nuse_staging = false', agent="poll = true")
+    _until(lambda: client.status()[0]["head"] is not None)
+    assert client.runs() == []  # adding a service deploys nothing by itself
+    head = shop.commit()
+    _until(lambda: client.runs())
+    (run,) = client.runs()
+    assert (run["trigger"], run["commit"], run["requested_by"], run["trust"]) == ("main", head, "poller", "trusted")
+    agent.wait_run("web-1")
+    client.cancel("web-1", "")
+    agent.wait_run("web-1", RUN_ENDED)
+
+    agent.kill()
+    shop.commit()
+    newest = shop.commit()  # of several that came meanwhile, the newest
+    agent.start()
+    _until(lambda: len(client.runs()) == 2)
+    assert client.run("web-2")["commit"] == newest
+    agent.wait_run("web-2")
+
+    manual = shop.commit()
+    client.start_run("web", checks=True)
+    _until(lambda: (head := client.status()[0]["head"]) is not None and head["commit"] == manual)
+    time.sleep(2.5)  # two intervals: the poller has seen it, and somebody has asked for it already
+    assert len(client.runs()) == 3
+
+
+@pytest.mark.engine
+def test_a_repository_that_cannot_be_read_is_told_and_comes_back(shop: Shop) -> None:
+    client = shop.agent.client
+    away = shop.repository.path.rename(shop.repository.path.with_name("away"))
+    shop.start('poll_interval = "1s"', agent="poll = true")
+    _until(lambda: client.status()[0]["problem"] is not None)
+    assert "web" in (client.status()[0]["problem"] or "")
+    away.rename(shop.repository.path)
+    _until(lambda: client.status()[0]["problem"] is None)
+    shop.repository.git("branch", "-m", "main", "trunk")
+    _until(lambda: client.status()[0]["problem"] is not None)
+    assert "has no branch main" in (client.status()[0]["problem"] or "")
+
+
+@given(st.floats(1, 3600), st.integers(0, 1000), st.floats(0, 1))
+def test_the_interval_doubles_with_each_failure_up_to_a_quarter_of_an_hour(
+    interval_s: float, failures: int, chance: float
+) -> None:
+    delay_s = next_delay_s(interval_s, failures, chance)
+    plain = min(interval_s * 2.0 ** min(failures, 20), max(900.0, interval_s))
+    assert 0.899 * plain <= delay_s <= 1.101 * plain
+    assert interval_s * 0.899 <= delay_s <= max(900.0, interval_s) * 1.101
