@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
@@ -43,20 +43,31 @@ class Cleaner:
         found = [item for item in await self._resources.executor.find() if item.labels.get(LABEL_RUN) == run]
         await self._remove(item for item in found if item.labels.get(LABEL_ROLE) != "shell")
 
-    async def recover(self, active: Set[str]) -> None:
+    async def recover(self) -> None:
         """Cleans up after every run that is over and every crash, then keeps an eye on kept workspaces."""
+        try:
+            await self._remove_strays()
+        except (SeamlessError, OSError):
+            _log.exception("could not remove what earlier runs left; the next start of the agent tries again")
+        for ended in await self._resources.store.runs.uncleaned():
+            await self.clean(ended)
+        while True:
+            try:
+                await self._resources.workspaces.discard_views(await self._resources.store.workspaces.expired_views())
+            except (SeamlessError, OSError):
+                _log.exception("could not remove a workspace that was kept; tried again in %g s", _KEPT_CHECK_S)
+            await asyncio.sleep(_KEPT_CHECK_S)
+
+    async def _remove_strays(self) -> None:
         by_run: dict[str, list[Found]] = defaultdict(list)
         for item in await self._resources.executor.find():
             if item.labels.get(LABEL_ROLE) not in _KEEPERS and LABEL_RUN in item.labels:
                 by_run[item.labels[LABEL_RUN]].append(item)
+        # Asked afterwards: a run that has begun since the start made what was found.
+        active = {run.id for run in await self._resources.store.runs.active()}
         for run, found in by_run.items():
             if run not in active:
                 await self._remove(found)
-        for ended in await self._resources.store.runs.uncleaned():
-            await self._finish(ended)
-        while True:
-            await self._resources.workspaces.discard_views(await self._resources.store.workspaces.expired_views())
-            await asyncio.sleep(_KEPT_CHECK_S)
 
     async def _remove(self, found: Iterable[Found]) -> None:
         """Containers first: they use the rest."""

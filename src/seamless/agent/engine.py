@@ -37,7 +37,7 @@ class Engine:
         await self._resources.workspaces.sweep({run.id for run in active}, {run.id for run in uncleaned})
         for run in active:
             self.submit(run)
-        self._spawn(self._cleaner.recover({run.id for run in active}), "recovery cleaning")
+        self._spawn(self._cleaner.recover(), "recovery cleaning")
 
     async def stop(self) -> None:
         """Stops driving. Containers run on; the next agent adopts them."""
