@@ -14,7 +14,7 @@ from typing import Final
 
 from rich.text import Text
 
-from seamless.cli.live.cpython-311. import EXIT_CODES
+from seamless.cli.outcomes import EXIT_CODES
 from seamless.cli.session import Session
 from seamless.cli.shop import Shop
 from seamless.errors import SeamlessError
