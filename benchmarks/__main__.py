@@ -47,14 +47,15 @@ def main() -> int:
         for name in arguments.only or SCENARIOS:
             print(f"bench: {name}", file=sys.stderr, flush=True)
             begun = time.monotonic()
-            bench = Bench(name, image, min(arguments.repeat, _AT_MOST.get(name, arguments.repeat)))
             try:
-                figures += SCENARIOS[name](bench)
+                bench = Bench(name, image, min(arguments.repeat, _AT_MOST.get(name, arguments.repeat)))
+                try:
+                    figures += SCENARIOS[name](bench)
+                finally:
+                    bench.close()
             except Exception:
                 failed = True
                 traceback.print_exc()
-            finally:
-                bench.close()
             print(f"bench: {name} took {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
     finally:
         docker("image", "rm", "--force", image, check=False)

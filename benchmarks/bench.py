@@ -24,6 +24,7 @@ from seamless.wire import RunJSON
 SCRIPTS = Path(__file__).parent / "scripts"
 _QUIET_S = 1.0
 _QUIET_WITHIN_S = 60.0
+_SCRIPT_WITHIN_S = 300.0
 
 
 class ScriptError(Exception):
@@ -100,7 +101,7 @@ class Bench:
         """Seconds that scripts/`name` takes. Raises ScriptError."""
         begun = time.monotonic()
         with self._running(name, variables) as process:
-            _, said = process.communicate()
+            said = _end_of(process)
         seconds = time.monotonic() - begun
         _check(name, process, said)
         return seconds
@@ -112,7 +113,7 @@ class Bench:
             assert process.stdout is not None
             line = process.stdout.readline()
             arrived = boot_s()
-            _, said = process.communicate()
+            said = _end_of(process)
         _check(name, process, said)
         return begun, line, arrived
 
@@ -133,6 +134,15 @@ class Bench:
         """The samples of each measure, taken A B A B; the first round is not counted when it only warms up."""
         rounds = [[measure() for measure in measures] for _ in range(self.repeat + warm_up)]
         return [list(samples) for samples in zip(*rounds[warm_up:], strict=True)]
+
+
+def _end_of(process: subprocess.Popen[str]) -> str:
+    """What it said on stderr, at its end; one that hangs is killed."""
+    try:
+        return process.communicate(timeout=_SCRIPT_WITHIN_S)[1]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return f"{process.communicate()[1]}it did not end within {_SCRIPT_WITHIN_S:g} s"
 
 
 def _check(name: str, process: subprocess.Popen[str], said: str) -> None:

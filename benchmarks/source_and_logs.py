@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import sys
+from pathlib import Path
 
 from benchmarks.bench import Bench, milliseconds, time_run
 from benchmarks.figures import Figure, Judged
@@ -15,6 +17,7 @@ _CHANGED = 50
 _LINES = 1_000_000
 _LINE_BYTES = 100
 _SECRETS = 5
+_BARE_READER = Path(__file__).with_name("bare_reader.py")
 
 
 def prepare(bench: Bench) -> list[Figure]:
@@ -58,7 +61,7 @@ def log(bench: Bench) -> list[Figure]:
     repository = bench.repository("web", {"README": "a service\n"})
     command = f"yes $(printf %0{_LINE_BYTES - 1}d 7) | head -n {_LINES}"
     secrets = {f"SECRET{number}": f"a secret, number {number}" for number in range(_SECRETS)}
-    references = ", ".join(f'{name} = {{ env = "{name}" }}' for name in secrets)
+    references = ", ".join(f'{name} = {{ env = "{name}", expose = ["pr"] }}' for name in secrets)
     service = f'[services.web]\nrepo = "{repository.path}"\nsecrets = {{ {references} }}\nunit_test = """{command}"""'
     grown: list[float] = []
     with bench.agent(service, environment=secrets) as agent:
@@ -66,19 +69,23 @@ def log(bench: Bench) -> list[Figure]:
         def ours() -> float:
             before_mb = memory_mb(agent, "VmRSS")
             _forget_peak(agent)
-            timed = time_run(agent, "web")
+            timed = time_run(agent, "web", checks=True)
             grown.append(memory_mb(agent, "VmHWM") - before_mb)
             size = agent.client.log_size(timed.run["id"], "unit_test")
             assert size >= _LINES * _LINE_BYTES, f"the log has {size} bytes only"
             return timed.stage_s("unit_test")
 
-        def script() -> float:
-            return bench.script("log.sh", COMMAND=command, BYTES=str(_LINES * _LINE_BYTES))
+        def script(reader: str) -> float:
+            return bench.script("log.sh", COMMAND=command, BYTES=str(_LINES * _LINE_BYTES), READER=reader)
 
-        run, beside = bench.in_turns(ours, script)
-    what = "`docker run` into a file, and `tail --follow` of it"
+        bare, tail = f"{sys.executable} {_BARE_READER}", "tail --follow --bytes=+1 --sleep-interval=0.01 --pid"
+        run, by_bare, by_tail = bench.in_turns(ours, lambda: script(bare), lambda: script(tail))
+    what = "`docker run` into a file, and a bare reader of it"
     return [
-        Figure("one million log lines (100 MB), the stage", "s", run, Judged.RATIO, 1.3, beside, what),
+        Figure("one million log lines (100 MB), the stage", "s", run, Judged.RATIO, 1.3, by_bare, what),
+        Figure(
+            "  the same", "s", run, Judged.RATIO, None, by_tail, "`docker run` into a file, and `tail --follow` of it"
+        ),
         Figure("  the agent's memory grew in it by at most", "MB", grown[1:], Judged.WORST, 20),
     ]
 
