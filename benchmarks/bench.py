@@ -93,6 +93,9 @@ class Bench:
             one.await_ready()
             quiet(one)
             yield one
+        except Exception as error:
+            error.add_note(one.said())
+            raise
         finally:
             one.finish(clean=False)
             shutil.rmtree(folder)
@@ -162,7 +165,7 @@ def time_run(
     seconds = time.monotonic() - begun
     ended = agent.client.run(run)
     if ended["state"] != "success":
-        raise ScriptError(f"{run} ended as {ended['state']}: {ended['reason']}\n{agent.said()}")
+        raise ScriptError(f"{run} ended as {ended['state']}: {ended['reason']}")
     quiet(agent)
     return Timed(seconds, ended)
 
