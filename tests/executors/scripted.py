@@ -106,6 +106,9 @@ class ScriptedExecutor:
         self._views[name] = Found("volume", name, labels)
         return name
 
+    async def views_are_live(self) -> bool:
+        return True
+
     async def remove_view(self, name: str) -> None:
         self._views.pop(name, None)
 
