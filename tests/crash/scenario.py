@@ -24,6 +24,7 @@ install = "cat /cache/seen 2>/dev/null || true; echo $SEAMLESS_RUN >> /cache/see
 code_quality = "sleep 0.1; echo checked $SEAMLESS_RUN; cat hello"
 unit_test = "echo tested $SEAMLESS_RUN"
 caches = ["/cache"]
+max_interruptions = 100
 """
 SERVICE = """
 [services.web]
@@ -36,8 +37,8 @@ FROM {image}
 COPY hello /app/hello
 CMD ["/bin/httpd", "-f", "-p", "8080", "-h", "/app"]
 """
-_WITHIN_S = 120.0
-_POLL_S = 0.05
+_WITHIN_S = 120.0  # for whatever is waited for, since the agent was last started
+_POLL_S = 0.1
 _LABEL = "io.seamless.installation"
 _STARTS = ["docker", "events", "--format={{.Actor.Attributes.name}}", "--filter=type=container", "--filter=event=start"]
 _OF_RUNS = ("views", "spool", "work", "local")
@@ -53,6 +54,7 @@ class Scenario:
         self.died_at: list[str] = []
         self._points = points
         self._record = record
+        self._deadline = 0.0
         self._repository = Repository(folder / "web")
         self._first = self._repository.commit({"Dockerfile": DOCKERFILE.format(image=agent.image), "hello": "one\n"})
         agent.configure(SERVICE.format(repository=self._repository.path), pipeline=PIPELINE)
@@ -95,18 +97,18 @@ class Scenario:
             self.agent.client.approve(run)
 
     def _await(self, number: int, state: str) -> None:
-        deadline = time.monotonic() + _WITHIN_S
+        self._deadline = time.monotonic() + _WITHIN_S
         while (run := self._insist(lambda: self.agent.client.run(f"web-{number}")))["state"] != state:
             told = f"{run['id']} is {run['state']}: {stages(run)}, after deaths at {self.died_at}\n{self.agent.said()}"
             assert run["state"] not in RUN_ENDED, told
-            assert time.monotonic() < deadline, told
+            assert time.monotonic() < self._deadline, told
             time.sleep(_POLL_S)
 
     def _await_rest(self) -> None:
         """Until nothing of an ended run is left: what it wrote to caches is there then for the next."""
-        deadline = time.monotonic() + _WITHIN_S
-        while self.agent.left_behind() or self._kept():
-            assert time.monotonic() < deadline, f"left: {self.agent.left_behind()} {self._kept()}\n{self.agent.said()}"
+        self._deadline = time.monotonic() + _WITHIN_S
+        while left := self._kept() or self.agent.left_behind():
+            assert time.monotonic() < self._deadline, f"left behind: {left}\n{self.agent.said()}"
             if not self.agent.is_running():
                 self._start()
             time.sleep(_POLL_S)
@@ -144,6 +146,7 @@ class Scenario:
             assert process.returncode == -9, f"the agent ended with {process.returncode}:\n{self.agent.said()}"
             self.died_at.append(self._points.pop(0))
         while True:
+            self._deadline = time.monotonic() + _WITHIN_S
             self.agent.spawn(crash_at=self._points[0] if self._points else None, crash_log=self._record)
             assert self.agent.process is not None
             while self.agent.is_running() and not self.agent.is_ready():

@@ -121,7 +121,7 @@ def test_a_cancellation(mortal: Callable[[list[str]], Mortal]) -> None:
 
     one.insist(cancel)
     ended = one.wait("slow-1", frozenset({"cancelled"}))
-    assert ended["reason"] == "cancelled by root: enough"
+    assert (ended["reason"] or "").endswith(": enough")
     assert states_of(ended) == {"prepare": "success", "code_quality": "skipped", "unit_test": "cancelled"}
     assert one.agent.read_log("slow-1", "unit_test").splitlines().count("begun") == 1
     told = finish(one, CANCEL)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+
 import pytest
 
 from e2e.conftest import DOCKERFILE, Shop
@@ -13,7 +16,7 @@ from seamless.wire import RunJSON
 
 pytestmark = pytest.mark.engine
 
-WHY = "cancelled by root: enough"
+WHY = f"cancelled by {pwd.getpwuid(os.geteuid()).pw_name}: enough"
 COMPOSE = """\
 services:
   tests:
