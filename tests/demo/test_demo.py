@@ -91,7 +91,8 @@ def visitor(home: Path) -> Iterator[Visitor]:
     one = Visitor(home)
     yield one
     one.environment.clear()
-    one.seamless("demo", "--down")
+    down = one.seamless("demo", "--down")
+    assert down.returncode == 0, down.stderr
 
 
 def traces(installation: str, base_image: str) -> dict[str, list[str]]:
@@ -239,6 +240,27 @@ def test_what_an_interrupted_demo_leaves_is_removed(visitor: Visitor, moment: st
     assert down.returncode == 0, down.stderr
     time.sleep(0.5)  # an agent that was only starting would show now
     assert traces(installation, base) == NOTHING
+    assert not visitor.folder.exists()
+
+
+def test_an_agent_that_is_only_starting_is_ended_too(visitor: Visitor) -> None:
+    """It would make anew what is removed. Slow machines have it at a Ctrl-C during `agent start`."""
+    demo = visitor.start("demo")
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if "$ seamless agent start" in line:
+            demo.kill()
+            break
+    demo.wait()
+    demo.stdout.close()
+    config = visitor.folder / "seamless.toml"
+    late = "import sys, time; time.sleep(1.5); from seamless.cli.main import main; sys.exit(main())"
+    with subprocess.Popen([sys.executable, "-c", late, "--config", str(config), "agent", "run"]) as agent:
+        base = base_image_of(visitor)
+        down = visitor.seamless("demo", "--down")
+        assert down.returncode == 0, down.stderr
+        agent.wait(timeout=10)
+    assert traces("none", base) == NOTHING
     assert not visitor.folder.exists()
 
 

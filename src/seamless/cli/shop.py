@@ -5,7 +5,6 @@ Only programs that the user has too (git, docker) make and remove it; no registr
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
 import random
@@ -23,9 +22,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
-from seamless.cli.session import Session
 from seamless.connection import check_socket_path
-from seamless.errors import AgentUnreachableError, ConfigError, RefusedError, UnavailableError, UsageError
+from seamless.errors import ConfigError, UnavailableError, UsageError
 from seamless.paths import default_data_dir
 
 SERVICES: Final = ("gateway", "notification", "payment")
@@ -36,7 +34,8 @@ _PASSWD: Final = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:
 _NEEDED_APPLETS: Final = {"httpd", "sh", "wget"}
 _PORTS: Final = range(18080, 19080)
 _SAMPLE_PORTS: Final = {"production": 18080, "staging": 18081}  # as the sample configuration has them
-_AGENT_ENDS_S: Final = 10.0
+_AGENT_ENDS_S: Final = 20.0
+_CLEARS_WITHIN_S: Final = 30.0
 _ENVIRONMENTS: Final = ("production", "staging")
 
 
@@ -114,13 +113,19 @@ class Shop:
             self.folder.rmdir()
 
     def _end_agent(self) -> None:
-        from seamless.cli import daemon
-
-        try:
-            daemon.stop(Session(config=self.config_file, socket=None, no_color=True))
-        except (AgentUnreachableError, ConfigError):  # there is none, or it is only starting, or it hangs
-            for sign in (signal.SIGTERM, signal.SIGKILL):
-                _signal_owner(self.data_dir / "agent.lock", sign)
+        """Also one that is only starting and answers nobody yet: else it would make anew what is removed here."""
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            agents = _agents_of(self.config_file)
+            for pid in agents:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, sign)
+            deadline = time.monotonic() + _AGENT_ENDS_S
+            while agents and time.monotonic() < deadline:
+                time.sleep(0.05)
+                agents = _agents_of(self.config_file)
+            if not agents:
+                return
+        raise UnavailableError(f"the demo's agent (pid {agents[0]}) does not end", hint="End it, then call this again")
 
     def _remove_files(self, base: str) -> None:
         """All but the marker. What root made in containers, a container removes when the user is not root."""
@@ -221,42 +226,31 @@ def _free_ports(names: tuple[str, ...]) -> dict[str, int]:
     raise UnavailableError(f"no port from {_PORTS.start} to {_PORTS.stop - 1} is free")
 
 
-def _signal_owner(lock: Path, sign: signal.Signals) -> None:
-    """Signal the process that holds an agent's lock, and wait a while until it has let go; nothing when none does."""
-    deadline = time.monotonic() + _AGENT_ENDS_S
-    signalled = False
-    while time.monotonic() < deadline:
-        try:
-            with lock.open("r", encoding="ascii") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                    return
-                except BlockingIOError:
-                    pid = file.read().strip()
-        except FileNotFoundError:
-            return
-        if pid and not signalled:
-            with suppress(ProcessLookupError):
-                os.kill(int(pid), sign)
-            signalled = True
-        time.sleep(0.05)
-    if sign is signal.SIGKILL:
-        raise RefusedError(f"the agent that holds {lock} does not end", hint="End it, then call this again")
+def _agents_of(config_file: Path) -> list[int]:
+    """The processes that are agents with this configuration."""
+    wanted = b"\0".join([b"--config", os.fsencode(config_file), b"agent", b"run"])
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is not ours to see
+            if wanted in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
 
 
 def _clear_engine(installation: str) -> None:
     """Remove the containers, volumes, networks and images of an installation."""
     label = f"label=io.seamless.installation={installation}"
+    images = f"reference=seamless-{installation}/*"
+    deadline = time.monotonic() + _CLEARS_WITHIN_S
     for listing, removal in (
-        (("container", "ls", "--all"), ("container", "rm", "--force", "--volumes")),
-        (("volume", "ls"), ("volume", "rm", "--force")),
-        (("network", "ls"), ("network", "rm")),
+        (("container", "ls", "--all", "--filter", label), ("container", "rm", "--force", "--volumes")),
+        (("volume", "ls", "--filter", label), ("volume", "rm", "--force")),
+        (("network", "ls", "--filter", label), ("network", "rm")),
+        (("image", "ls", "--filter", images), ("image", "rm", "--force")),
     ):
-        if found := _docker(*listing, "--quiet", "--filter", label).split():
-            _docker(*removal, *found)
-    of_services = f"reference=seamless-{installation}/*"
-    if images := _docker("image", "ls", "--quiet", "--no-trunc", "--filter", of_services).split():
-        _docker("image", "rm", "--force", *dict.fromkeys(images))
+        # What the agent had begun to remove when it ended goes by itself, and may not be removed twice.
+        while found := _docker(*listing, "--quiet").split():
+            _docker(*removal, *dict.fromkeys(found), may_fail=time.monotonic() < deadline)
 
 
 def _docker(*arguments: str, stdin: bytes = b"", may_fail: bool = False) -> str:
