@@ -136,7 +136,8 @@ def test_a_run_that_takes_too_long_is_ended(fleet: Fleet) -> None:
 
 
 def test_out_of_memory_is_told(fleet: Fleet) -> None:
-    assert fleet.reason("hungry", "unit_test") == "out of memory (limit 16 MiB)"
+    reason = fleet.reason("hungry", "unit_test")
+    assert reason.removeprefix("killed (exit code 137), most likely ") == "out of memory (limit 16 MiB)"
 
 
 def test_an_image_without_a_shell_is_told(fleet: Fleet) -> None:

@@ -21,6 +21,7 @@ from seamless.executors import (
 from seamless.model import StageName
 from seamless.stages import WORKSPACE, StageContext, Workspace
 
+_KILLED: Final = 137  # what a shell makes of SIGKILL
 _CA_TARGET: Final = "/etc/ssl/certs/ca-certificates.crt"
 _CA_VARIABLES: Final = (
     "SSL_CERT_FILE",
@@ -140,5 +141,8 @@ def judge(ended: ContainerExit, *, memory: int) -> None:
         raise StageError(f"out of memory (limit {memory // 2**20} MiB)", exit_code=ended.exit_code)
     if ended.error:
         raise StageError(ended.error, exit_code=ended.exit_code)
+    if ended.exit_code == _KILLED:  # the engine misses some of the kernel's reports on memory
+        limit = f"limit {memory // 2**20} MiB"
+        raise StageError(f"killed (exit code {_KILLED}), most likely out of memory ({limit})", exit_code=_KILLED)
     if ended.exit_code != 0:
         raise StageError(f"exit code {ended.exit_code}", exit_code=ended.exit_code)
