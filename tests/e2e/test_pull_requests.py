@@ -112,3 +112,15 @@ def test_a_commit_that_has_gone_is_told(shop: Shop) -> None:
     run = _play(shop, "f" * 40, base=shop.repository.git("rev-parse", "HEAD"))
     assert run["state"] == "failure"
     assert "fffffff" in (stage_of(run, "prepare")["reason"] or "")
+
+
+def test_a_pull_requests_ref_is_one_whoever_asks_for_it(shop: Shop) -> None:
+    shop.configure(SERVICE)
+    head = _branch(shop, {"theirs": "theirs\n"})
+    shop.commit({"ours": "ours\n"})
+    _start(shop)
+    run = shop.agent.run("web", ref="refs/pull/1/head")
+    assert (run["state"], run["trigger"], run["trust"]) == ("success", "pr_sync", "untrusted")
+    assert (run["commit"], list(states_of(run))) == (head, ["prepare", "code_quality", "unit_test"])
+    assert {"ours", "theirs"} <= set(shop.agent.read_log(run["id"], "prepare").splitlines())
+    assert "shown=none hidden=none" in shop.agent.read_log(run["id"], "unit_test")

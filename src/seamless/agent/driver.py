@@ -12,7 +12,7 @@ from seamless.agent.planning import AwaitApproval, CancelIdle, Finish, Skip, Sta
 from seamless.agent.resources import Resources
 from seamless.agent.slots import Slots
 from seamless.agent.stage_runner import StageRunner
-from seamless.agent.store import DeployLockedError
+from seamless.agent.store import DeployLockedError, StaleStateError
 from seamless.agent.verdicts import StopSwitch, Verdict
 from seamless.clock import started, stopped
 from seamless.config import Parameters
@@ -279,11 +279,14 @@ class Driver:
             await self._store.void_waiting(run, f"production changed: {run.id} was deployed")
 
     async def _expire(self, run: Run) -> Run:
-        """Ends a run whose approval nobody gave in time."""
-        if _until_expiry_s(run) == 0.0:
+        """Ends a run whose approval nobody gave in time; a word that came in the same moment counts."""
+        if _until_expiry_s(run) != 0.0:
+            return run
+        try:
             why = "nobody approved it in time"
             return await self._store.end_waiting(run, RunEvent.EXPIRE, reason=why, actor="agent")
-        return run
+        except StaleStateError:
+            return await self._store.runs.get(run.id)
 
 
 def _stage(run: Run, name: StageName) -> Stage:

@@ -17,6 +17,7 @@ from seamless.agent.store import NewRun
 from seamless.agent.workspaces import repository_of
 from seamless.config import Parameters
 from seamless.errors import NotFoundError, RefusedError, UsageError
+from seamless.forges import Repository, Resolved
 from seamless.model import (
     Actor,
     CancelRequest,
@@ -71,11 +72,33 @@ class Operations:
         parameters = self.parameters_of(service)
         repository = await asyncio.to_thread(repository_of, parameters.repo, parameters.git)
         resolved = await self._resources.forge.resolve(repository, ref or f"refs/heads/{parameters.branch}")
+        if resolved.ref.startswith("refs/") and not resolved.ref.startswith(("refs/heads/", "refs/tags/")):
+            return await self._start_pull_request(actor, service, repository, resolved, options, parameters)
         on_branch = resolved.ref == f"refs/heads/{parameters.branch}"
         options = dataclasses.replace(options, on_branch=on_branch)
         run = await self._create(actor, service, Trigger.MANUAL, resolved.ref, resolved.commit, options, parameters)
         if on_branch:
             await self._store.heads.see(service, resolved.ref, resolved.commit)
+        return run
+
+    async def _start_pull_request(
+        self,
+        actor: Actor,
+        service: str,
+        repository: Repository,
+        resolved: Resolved,
+        options: RunOptions,
+        parameters: Parameters,
+    ) -> Run:
+        """A pull request's ref, merged onto the branch. Git does not tell whose it is: it is taken for a stranger's."""
+        base = await self._resources.forge.resolve(repository, f"refs/heads/{parameters.branch}")
+        subject, author = await self._describe(parameters, resolved.ref, resolved.commit)
+        options = dataclasses.replace(options, fork=True)
+        new = self.new_run(
+            actor, service, Trigger.PR_SYNC, resolved.ref, resolved.commit, options, parameters, subject, author
+        )
+        run = await self._store.runs.create(dataclasses.replace(new, base=base.commit))
+        self._engine.submit(run)
         return run
 
     async def start_for_push(self, actor: Actor, service: str, ref: str, commit: str) -> Run | None:
