@@ -95,8 +95,8 @@ def visitor(home: Path) -> Iterator[Visitor]:
     assert down.returncode == 0, down.stderr
 
 
-def traces(installation: str, base_image: str) -> dict[str, list[str]]:
-    """What there is on this host of one demo."""
+def traces(visitor: Visitor, installation: str, base_image: str) -> dict[str, list[str]]:
+    """What there is on this host of one demo; others may run beside it."""
     label = f"label=io.seamless.installation={installation}"
     named = [
         line
@@ -106,7 +106,7 @@ def traces(installation: str, base_image: str) -> dict[str, list[str]]:
     processes = [
         _read(path).decode(errors="replace")
         for path in Path("/proc").glob("[0-9]*/cmdline")
-        if b"seamless-home-" in _read(path) and b"agent" in _read(path)
+        if os.fsencode(visitor.home) in _read(path) and b"agent" in _read(path)
     ]
     return {
         "containers": docker("container", "ls", "--all", "--filter", label, "--format", "{{.Names}}").split(),
@@ -173,11 +173,11 @@ def test_the_demo_runs_through_and_goes_without_a_trace(visitor: Visitor) -> Non
     assert "seamless demo --down" in again.stderr
 
     installation, base = visitor.installation, base_image_of(visitor)
-    before = traces(installation, base)
+    before = traces(visitor, installation, base)
     assert [kind for kind, found in before.items() if not found] == ["volumes"]  # views go with their runs
     down = visitor.seamless("demo", "--down")
     assert down.returncode == 0, down.stderr
-    assert traces(installation, base) == NOTHING
+    assert traces(visitor, installation, base) == NOTHING
     assert list((visitor.home / ".local/share").iterdir()) == []
 
     nothing = visitor.seamless("demo", "--down")
@@ -239,7 +239,7 @@ def test_what_an_interrupted_demo_leaves_is_removed(visitor: Visitor, moment: st
     down = visitor.seamless("demo", "--down")
     assert down.returncode == 0, down.stderr
     time.sleep(0.5)  # an agent that was only starting would show now
-    assert traces(installation, base) == NOTHING
+    assert traces(visitor, installation, base) == NOTHING
     assert not visitor.folder.exists()
 
 
@@ -260,7 +260,7 @@ def test_an_agent_that_is_only_starting_is_ended_too(visitor: Visitor) -> None:
         down = visitor.seamless("demo", "--down")
         assert down.returncode == 0, down.stderr
         agent.wait(timeout=10)
-    assert traces("none", base) == NOTHING
+    assert traces(visitor, "none", base) == NOTHING
     assert not visitor.folder.exists()
 
 
@@ -277,7 +277,7 @@ def test_an_agent_that_was_killed_is_no_hindrance(visitor: Visitor) -> None:
     installation, base = visitor.installation, base_image_of(visitor)
     down = visitor.seamless("demo", "--down")
     assert down.returncode == 0, down.stderr
-    assert traces(installation, base) == NOTHING
+    assert traces(visitor, installation, base) == NOTHING
 
 
 def test_without_an_engine_it_says_what_to_do(visitor: Visitor) -> None:
@@ -317,7 +317,7 @@ def test_a_busybox_that_is_not_static_is_told_and_leaves_nothing_behind_after_do
     assert "sudo apt-get install busybox-static. Remove the demo: seamless demo --down" in done.stderr
     base = base_image_of(visitor)
     assert visitor.seamless("demo", "--down").returncode == 0
-    assert traces("none", base) == NOTHING
+    assert traces(visitor, "none", base) == NOTHING
     assert not visitor.folder.exists()
 
 
