@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,11 @@ import pytest
 from harness.agents import Agent
 from harness.engine import docker, import_busybox
 from harness.repositories import Repository
+
+
+def pytest_configure() -> None:
+    """A suite that a shell started in the background ignores SIGINT, and so would every program that it interrupts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
