@@ -13,7 +13,6 @@ from harness.agents import Agent
 from harness.engine import docker, import_busybox
 from harness.repositories import Repository
 
-
 # On a busy machine examples take long to be made, which is no failing.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
