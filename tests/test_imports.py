@@ -21,6 +21,7 @@ SHARED = frozenset(
         "config",
         "crashpoints",
         "errors",
+        "findings",
         "logtext",
         "model",
         "paths",
