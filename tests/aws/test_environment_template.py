@@ -286,9 +286,10 @@ def test_any_facts_make_a_template_that_aws_accepts(facts: Facts) -> None:
     ],
 )
 def test_facts_that_cannot_be_are_refused_before_anything_is_asked(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match="(?s)^[^\n]*$") as refused:
+    with pytest.raises(UsageError) as refused:
         dataclasses.replace(FACTS, **change).check()
     assert said in refused.value.message
+    assert "\n" not in refused.value.message
 
 
 @pytest.mark.parametrize(
