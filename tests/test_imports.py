@@ -41,14 +41,16 @@ ROOMS = {
     **dict.fromkeys(WORKERS, SHARED),
     "stages": SHARED | WORKERS,
     "agent": SHARED | WORKERS | {"stages"},
-    "cli": CLIENT,
-    "tui": CLIENT,
+    "rendering": SHARED,
+    "cli": CLIENT | {"rendering"},
+    "tui": CLIENT | {"rendering"},
     "__main__": frozenset(["cli"]),
 }
 
 # Beyond these, inside a function: (module, what it imports there).
 EXCEPTIONS = {
     ("seamless.cli.agent", "seamless.agent.main"),  # `seamless agent run` is the agent
+    ("seamless.cli.tui", "seamless.tui.program"),
 }
 
 # Library -> the rooms or modules that may import it.

@@ -24,6 +24,18 @@ class StageName(StrEnum):
     DEPLOY_PRODUCTION = "deploy_production"
 
 
+NEEDS: Final[Mapping[StageName, tuple[StageName, ...]]] = {
+    StageName.PREPARE: (),
+    StageName.CODE_QUALITY: (StageName.PREPARE,),
+    StageName.UNIT_TEST: (StageName.PREPARE,),
+    StageName.BUILD: (StageName.PREPARE,),
+    StageName.INTEGRATION_TEST: (StageName.CODE_QUALITY, StageName.UNIT_TEST, StageName.BUILD),
+    StageName.DEPLOY_STAGING: (StageName.INTEGRATION_TEST,),
+    StageName.DEPLOY_PRODUCTION: (StageName.INTEGRATION_TEST, StageName.DEPLOY_STAGING),
+}
+"""The graph. A stage that is not part of a run is not waited for."""
+
+
 class Trigger(StrEnum):
     MAIN = "main"
     PR_OPEN = "pr_open"

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from seamless.agent.gate import Gate, Order, refusal, why_wait
 from seamless.agent.planning import (
     CHECKS,
-    NEEDS,
     AwaitApproval,
     CancelIdle,
     Finish,
@@ -26,7 +25,18 @@ from seamless.agent.planning import (
     stages_of,
     trust_of,
 )
-from seamless.model import Approval, CancelRequest, Environment, Run, RunOptions, Stage, StageName, Trigger, Trust
+from seamless.model import (
+    NEEDS,
+    Approval,
+    CancelRequest,
+    Environment,
+    Run,
+    RunOptions,
+    Stage,
+    StageName,
+    Trigger,
+    Trust,
+)
 from seamless.transitions import (
     RUN_ENDED,
     STAGE_ENDED,

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.text import Text
 
-from seamless.cli import evidence
-from seamless.cli.formats import age, age_in_words, duration, local_clock, local_time
-from seamless.cli.render import Viewer, details, ending, header, quoted, ref_name, stage_rows
-from seamless.cli.tables import images_table, parameters_table, runs_table, services_table, status_table
 from seamless.logtext import ASCII_GLYPHS, GLYPHS
+from seamless.rendering import evidence
+from seamless.rendering.formats import age, age_in_words, duration, local_clock, local_time
+from seamless.rendering.runs import Viewer, details, ending, header, quoted, ref_name, stage_rows
+from seamless.rendering.tables import images_table, parameters_table, runs_table, services_table, status_table
 
 from .fake_agent import run, stage
 

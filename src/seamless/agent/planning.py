@@ -5,23 +5,12 @@ The driver asks `next_steps` after everything that happens and carries out what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from seamless.model import Run, RunOptions, Stage, StageName, Trigger, Trust
+from seamless.model import NEEDS, Run, RunOptions, Stage, StageName, Trigger, Trust
 from seamless.transitions import RunEvent, RunState, StageState
-
-NEEDS: Final[Mapping[StageName, tuple[StageName, ...]]] = {
-    StageName.PREPARE: (),
-    StageName.CODE_QUALITY: (StageName.PREPARE,),
-    StageName.UNIT_TEST: (StageName.PREPARE,),
-    StageName.BUILD: (StageName.PREPARE,),
-    StageName.INTEGRATION_TEST: (StageName.CODE_QUALITY, StageName.UNIT_TEST, StageName.BUILD),
-    StageName.DEPLOY_STAGING: (StageName.INTEGRATION_TEST,),
-    StageName.DEPLOY_PRODUCTION: (StageName.INTEGRATION_TEST, StageName.DEPLOY_STAGING),
-}
-"""The graph. A stage that is not part of a run is not waited for."""
 
 CHECKS: Final = (StageName.PREPARE, StageName.CODE_QUALITY, StageName.UNIT_TEST)
 _TO_INTEGRATION: Final = (*CHECKS, StageName.BUILD, StageName.INTEGRATION_TEST)

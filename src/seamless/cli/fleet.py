@@ -30,8 +30,8 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(fleet)
         return
-    from seamless.cli.render import Viewer
-    from seamless.cli.tables import status_table
+    from seamless.rendering.runs import Viewer
+    from seamless.rendering.tables import status_table
 
     if not fleet:
         print("no services are configured")
@@ -53,7 +53,7 @@ def list_services(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    from seamless.cli.tables import services_table
+    from seamless.rendering.tables import services_table
 
     for line in services_table(found):
         session.console.print(line)
@@ -77,7 +77,7 @@ def show_service(
     if as_json:
         print_json(found)
         return
-    from seamless.cli.tables import parameters_table
+    from seamless.rendering.tables import parameters_table
 
     for line in parameters_table(found["parameters"], found["sources"]):
         session.console.print(line)
@@ -101,8 +101,8 @@ def images(
     if as_json:
         print_json(found)
         return
-    from seamless.cli.render import Viewer
-    from seamless.cli.tables import images_table
+    from seamless.rendering.runs import Viewer
+    from seamless.rendering.tables import images_table
 
     for line in images_table(found, Viewer.at_present(user_name())):
         session.console.print(line)

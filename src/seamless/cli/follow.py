@@ -6,11 +6,11 @@ import sys
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Final
 
-from seamless.cli.formats import duration, local_clock, seconds_between
 from seamless.cli.outcomes import EXIT_CODES, is_stop
 from seamless.cli.session import Session, print_json_line, user_name
 from seamless.errors import SeamlessError
 from seamless.logtext import plain, word
+from seamless.rendering.formats import duration, local_clock, seconds_between
 
 if TYPE_CHECKING:
     from seamless.client import Client
@@ -94,7 +94,7 @@ def _print_transitions(session: Session, agent: Client, run: RunJSON, after: int
 
 def _print_ending(session: Session, agent: Client, run: RunJSON) -> None:
     from seamless.cli.lines import last_lines
-    from seamless.cli.render import Viewer, ending
+    from seamless.rendering.runs import Viewer, ending
 
     for stage in run["stages"]:
         if stage["state"] == "failure" and (lines := last_lines(agent, run["id"], stage["name"], _TAIL_LINES)):

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from rich.text import Text
 
-from seamless.cli.formats import age
 from seamless.cli.lines import RecentLines, Tails, prefix_width, stage_prefix
 from seamless.cli.outcomes import EXIT_CODES, is_stop
-from seamless.cli.render import Viewer, ending, header, stage_rows
 from seamless.cli.screen import Screen
 from seamless.cli.session import Session, user_name
 from seamless.errors import AgentUnreachableError, SeamlessError
 from seamless.logtext import plain
+from seamless.rendering.formats import age
+from seamless.rendering.runs import Viewer, ending, header, stage_rows
 
 if TYPE_CHECKING:
     from seamless.client import Client

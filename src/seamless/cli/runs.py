@@ -95,8 +95,8 @@ def list_runs(
     if as_json:
         print_json(found)
         return
-    from seamless.cli.render import Viewer
-    from seamless.cli.tables import runs_table
+    from seamless.rendering.runs import Viewer
+    from seamless.rendering.tables import runs_table
 
     if not found:
         print("no runs")
@@ -125,7 +125,7 @@ def show(
     if as_json:
         print_json(found)
         return
-    from seamless.cli.render import Viewer, details, ending, header, stage_rows
+    from seamless.rendering.runs import Viewer, details, ending, header, stage_rows
 
     viewer = Viewer.at_present(user_name())
     for line in [header(found, viewer), *details(found, viewer), *stage_rows(found, viewer), *ending(found, viewer)]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from seamless.cli.formats import age, age_of, duration, seconds_between
-from seamless.cli.render import STYLES, Viewer, quoted, ref_name
 from seamless.logtext import plain, word
 from seamless.model import short
+from seamless.rendering.formats import age, age_of, duration, seconds_between
+from seamless.rendering.runs import STYLES, Viewer, quoted, ref_name
 
 if TYPE_CHECKING:
     from seamless.wire import HeadJSON, ImageJSON, ReleaseJSON, RunJSON, ServiceJSON, ServiceStatusJSON
@@ -39,21 +39,21 @@ def status_table(services: Sequence[ServiceStatusJSON], viewer: Viewer) -> list[
     rows: list[list[Cell]] = [
         [
             plain(service["service"]),
-            _head(service["head"]),
-            *_release(service["staging"], viewer),
-            *_release(service["production"], viewer),
-            _now(service, viewer),
+            head_cell(service["head"]),
+            *release_cells(service["staging"], viewer),
+            *release_cells(service["production"], viewer),
+            now_text(service, viewer),
         ]
         for service in services
     ]
     return table(["service", "head", "staging", "", "production", "", "now"], rows)
 
 
-def _head(head: HeadJSON | None) -> str:
+def head_cell(head: HeadJSON | None) -> str:
     return short(head["commit"]) if head else "-"
 
 
-def _release(release: ReleaseJSON | None, viewer: Viewer) -> tuple[Cell, Cell]:
+def release_cells(release: ReleaseJSON | None, viewer: Viewer) -> tuple[Cell, Cell]:
     """Commit and age. A deployment that cannot be vouched for is marked."""
     if release is None:
         return "-", ""
@@ -62,11 +62,11 @@ def _release(release: ReleaseJSON | None, viewer: Viewer) -> tuple[Cell, Cell]:
     return known, Text(f"{age_of(release['deployed_at'], viewer.now):>4}", "dim")
 
 
-def _now(service: ServiceStatusJSON, viewer: Viewer) -> Text:
+def now_text(service: ServiceStatusJSON, viewer: Viewer) -> Text:
     """What happens to a service, most urgent first; a check mark when nothing does."""
     parts = [("in_progress", f"{run['id']} {_progress(run, viewer)}", "cyan") for run in service["running"]]
     if waiting := service["waiting"]:
-        since = age_of(_waiting_since(waiting), viewer.now)
+        since = age_of(waiting_since(waiting), viewer.now)
         parts.append(("awaiting_approval", f"waiting for approval  {waiting['id']}  ({since})", "yellow"))
     if hold := service["hold"]:
         restored = f" since {short(hold['commit'])} was restored" if hold["commit"] else ""
@@ -84,7 +84,7 @@ def _now(service: ServiceStatusJSON, viewer: Viewer) -> Text:
     return Text("  ·  ").join(Text(f"{viewer.glyph(state)} {text}".rstrip(), style) for state, text, style in parts)
 
 
-def _waiting_since(run: RunJSON) -> str:
+def waiting_since(run: RunJSON) -> str:
     """When the last of its stages ended; of a run that waits before its first, when it was created."""
     return max([stage["ended_at"] for stage in run["stages"] if stage["ended_at"]] or [run["created_at"]])
 
@@ -104,12 +104,12 @@ def runs_table(runs: Sequence[RunJSON], viewer: Viewer) -> list[Text]:
         [
             [
                 plain(run["id"]),
-                _state(run["state"], viewer),
+                state_text(run["state"], viewer),
                 run["trigger"],
                 ref_name(run["ref"]),
                 short(run["commit"]),
                 age_of(run["created_at"], viewer.now),
-                _took(run, viewer),
+                took(run, viewer),
                 viewer.call(run["requested_by"]),
                 quoted(run["subject"], 50) if run["subject"] else "",
             ]
@@ -118,11 +118,11 @@ def runs_table(runs: Sequence[RunJSON], viewer: Viewer) -> list[Text]:
     )
 
 
-def _state(state: str, viewer: Viewer) -> Text:
+def state_text(state: str, viewer: Viewer) -> Text:
     return Text(f"{viewer.glyph(state)} {word(state)}", STYLES.get(state, ""))
 
 
-def _took(run: RunJSON, viewer: Viewer) -> str:
+def took(run: RunJSON, viewer: Viewer) -> str:
     seconds = seconds_between(run["started_at"], run["ended_at"], viewer.now)
     return "" if seconds is None else duration(seconds) if run["ended_at"] else age(seconds)
 

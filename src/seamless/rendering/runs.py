@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from seamless.cli import evidence
-from seamless.cli.formats import age_in_words, duration, local_time, seconds_between
 from seamless.logtext import glyphs, plain
 from seamless.model import short
+from seamless.rendering import evidence
+from seamless.rendering.formats import age_in_words, duration, local_time, seconds_between
 
 if TYPE_CHECKING:
     from seamless.wire import ApprovalJSON, CommitJSON, RunJSON, StageJSON
@@ -200,7 +200,7 @@ def approval_block(run: RunJSON, viewer: Viewer) -> list[Text]:
         ("would become", f"{short(run['commit'])}  {_commits(run, approval, viewer)}"),
     ]
     if image := approval["image"]:
-        facts.append(("image", _short_digest(image["digest"])))
+        facts.append(("image", short_digest(image["digest"])))
     if tested_against := evidence.join_peers(approval["tested_against"]):
         facts.append(("tested against", tested_against))
     if approval["task_definition"]:
@@ -242,7 +242,7 @@ def _commands(commands: Sequence[str]) -> Text:
     return Text("  " + _GAP.join(commands), "cyan", no_wrap=True)
 
 
-def _short_digest(digest: str) -> str:
+def short_digest(digest: str) -> str:
     """`sha256:4be1…97c`."""
     kind, _, value = digest.partition(":")
     return f"{kind}:{value[:4]}…{value[-3:]}" if value else plain(digest)
