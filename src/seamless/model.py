@@ -255,7 +255,7 @@ class Event:
 
     id: int
     at: datetime
-    kind: str  # "run", "stage", "deployment", "action", "service", "config"
+    kind: str  # "run", "stage", "deployment", "action", "service", "config", "message"
     service: str | None
     run: str | None
     stage: str | None

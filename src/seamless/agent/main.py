@@ -25,6 +25,7 @@ from seamless.agent.engine import Engine
 from seamless.agent.gate import Gatekeeper
 from seamless.agent.logs import LogStore
 from seamless.agent.operations import Operations
+from seamless.agent.outbox import Courier, Sender
 from seamless.agent.peer import PeerHTTPProtocol, PeerWebSocketProtocol
 from seamless.agent.poller import Poller
 from seamless.agent.presenting import Presenter
@@ -128,7 +129,11 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
         engine = Engine(resources, gatekeeper)
         operations = Operations(resources, engine)
         poller = Poller(resources, operations)
-        background = [asyncio.create_task(react(store, engine, logs), name="reactions")]
+        senders: dict[str, Sender] = {}  # by channel
+        background = [
+            asyncio.create_task(react(store, engine, logs), name="reactions"),
+            asyncio.create_task(Courier(store, senders).deliver(), name="courier"),
+        ]
         stack.push_async_callback(_end, background)
         if stall_log := os.environ.get(STALL_LOG):
             background.append(asyncio.create_task(record_stalls(Path(stall_log)), name="stall monitor"))

@@ -84,10 +84,11 @@ class RefNotFoundError(UsageError):
 
 
 class RemoteProblem(StrEnum):
-    """Why a remote could not be used. The first two pass by themselves, the next two need a person."""
+    """Why a remote could not be used. The first three pass by themselves, the next two need a person."""
 
     UNREACHABLE = "unreachable"
     STALLED = "stalled"
+    LIMITED = "limited"  # asked too often; it says when it may be asked again
     REFUSED = "refused"  # the credentials, or this side's trust in the host's key or certificate
     NOT_FOUND = "not_found"
     OTHER = "other"

@@ -10,6 +10,7 @@ from seamless.agent.store.deployments import DeployLockedError, Deployments
 from seamless.agent.store.events import Events
 from seamless.agent.store.heads import Heads
 from seamless.agent.store.images import Images
+from seamless.agent.store.outbox import Message, Outbox, Outcome
 from seamless.agent.store.runs import NewRun, Runs, StaleStateError
 from seamless.agent.store.workspaces import Tree, View, Workspaces
 from seamless.model import Run
@@ -17,7 +18,9 @@ from seamless.transitions import RunEvent, RunState, StageEvent, StageState
 
 __all__ = [
     "DeployLockedError",
+    "Message",
     "NewRun",
+    "Outcome",
     "StaleStateError",
     "Store",
     "StoreError",
@@ -37,6 +40,7 @@ class Store:
         self.deployments = Deployments(database, self.events)
         self.workspaces = Workspaces(database)
         self.heads = Heads(database)
+        self.outbox = Outbox(database)
 
     @classmethod
     async def open(cls, path: Path) -> Store:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from seamless.agent.store import rows
@@ -37,6 +37,8 @@ class Events:
     def __init__(self, database: Database) -> None:
         self._db = database
         self.newest = Watermark()
+        self.listeners: list[Callable[[Event], Awaitable[None]]] = []
+        """Called inside the transaction of every event: what they store is stored with it, or not at all."""
 
     async def load(self) -> None:
         row = await self._db.row("SELECT coalesce(max(id), 0) AS newest FROM events")
@@ -77,6 +79,11 @@ class Events:
                 ),
             )
             self._db.after_commit(lambda: self.newest.rise(event))
+            if self.listeners:
+                row = await self._db.row("SELECT * FROM events WHERE id = ?", (event,))
+                assert row is not None
+                for listener in self.listeners:
+                    await listener(rows.event(row))
 
     async def after(
         self,
