@@ -246,7 +246,7 @@ WRONG_VALUES = {
     'secrets.TOKEN = "hunter22"': "secrets.TOKEN: must be a reference to a secret",
     "secrets.TOKEN = {}": "secrets.TOKEN: must name exactly one of env, file",
     'secrets.TOKEN = { env = "A", file = "/b" }': "secrets.TOKEN: must name exactly one of env, file",
-    'secrets.TOKEN = { ssm = "/x" }': "secrets.TOKEN.ssm: no such parameter",
+    'secrets.TOKEN = { vault = "/x" }': "secrets.TOKEN.vault: no such parameter",
     'secrets.TOKEN = { env = "A", expose = ["fork"] }': 'secrets.TOKEN.expose[0]: "fork" is not one of pr',
     'env.TOKEN = "x"\nsecrets.TOKEN = { env = "A" }': "secrets.TOKEN: is in env as well",
     'image = "--privileged"': "image: must be an image",

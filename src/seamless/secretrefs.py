@@ -1,10 +1,14 @@
-"""Reads a secret from where its reference points, at the moment it is needed. Nothing is kept."""
+"""Reads secrets from where their references point, at the moment they are needed.
+
+Variables and files are read here and nothing of them is kept. What lies elsewhere (`ssm`, `secretsmanager`) is read by
+readers that the agent's composition root connects: this room knows no network.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from seamless.config import SecretRef
 from seamless.errors import ConfigError
@@ -12,17 +16,60 @@ from seamless.errors import ConfigError
 SECRET_MIN: Final = 6  # characters; shorter ones cannot be masked without masking half of every log
 _SECRET_MAX: Final = 64 * 1024  # bytes
 
+Reader = Callable[[Sequence[str]], Mapping[str, "str | SecretUnreadableError"]]
+"""Reads several places of one source with few requests: each place -> its secret, or why it cannot be had.
+
+Called from threads. Raises a SeamlessError that concerns them all, such as a source that does not answer."""
+
+
+class SecretUnreadableError(Exception):
+    """Says why, to follow the reference in a sentence; `hint` says what to do."""
+
+    def __init__(self, why: str, hint: str | None = None) -> None:
+        super().__init__(why)
+        self.hint = hint
+
+
+def connect(readers: Mapping[str, Reader]) -> None:
+    """Has the references of these sources read by these readers, from now on and for the whole program."""
+    _connected.update(readers)
+
 
 def resolve(ref: SecretRef) -> str:
-    """The secret, without one newline at its end. Reads a file: call it from a thread when the disk may be slow.
+    """The secret, without one newline at its end. Reads files and asks AWS: call it from a thread.
 
-    Raises ConfigError, which names the reference and never the value.
+    Raises ConfigError, or UnavailableError when its source does not answer; both name the reference, never the value.
     """
-    source, place = next((name, getattr(ref, name)) for name in _READERS if getattr(ref, name) is not None)
+    return resolve_all({"": ref})[""]
+
+
+def resolve_all(refs: Mapping[str, SecretRef]) -> dict[str, str]:
+    """Several at once, by the same names; each source is asked once. Raises as `resolve`, for the first that fails."""
+    places: dict[str, list[str]] = {}
+    for ref in refs.values():
+        places.setdefault(ref.source, []).append(ref.place)
+    found = {source: _read(source, list(dict.fromkeys(wanted))) for source, wanted in places.items()}
+    return {name: _checked(ref, found[ref.source][ref.place]) for name, ref in refs.items()}
+
+
+def _read(source: str, places: list[str]) -> Mapping[str, str | SecretUnreadableError]:
+    if source in _OF_THE_HOST:
+        return {place: _attempted(_OF_THE_HOST[source], place) for place in places}
+    if source in _connected:
+        return _connected[source](places)
+    return {place: SecretUnreadableError("can be read by the agent only") for place in places}
+
+
+def _attempted(read: Callable[[str], str], place: str) -> str | SecretUnreadableError:
     try:
-        value = _READERS[source](place)
-    except _UnreadableError as error:
-        raise ConfigError(f"the secret {ref.reference} {error}") from None
+        return read(place)
+    except SecretUnreadableError as error:
+        return error
+
+
+def _checked(ref: SecretRef, value: str | SecretUnreadableError) -> str:
+    if isinstance(value, SecretUnreadableError):
+        raise ConfigError(f"the secret {ref.reference} {value}", hint=value.hint)
     value = value.removesuffix("\n").removesuffix("\r")
     if len(value) < SECRET_MIN:
         raise ConfigError(
@@ -34,28 +81,25 @@ def resolve(ref: SecretRef) -> str:
     return value
 
 
-class _UnreadableError(Exception):
-    """Says why, to follow the reference in a sentence."""
-
-
 def _from_env(name: str) -> str:
     if name not in os.environ:
-        raise _UnreadableError("is not set in the agent's environment")
+        raise SecretUnreadableError("is not set in the agent's environment")
     return os.environ[name]
 
 
-def _from_file(path: os.PathLike[str]) -> str:
+def _from_file(path: str) -> str:
     try:
         with open(path, "rb") as file:
             content = file.read(_SECRET_MAX + 1)
     except OSError as error:
-        raise _UnreadableError(f"cannot be read: {(error.strerror or 'unknown error').lower()}") from None
+        raise SecretUnreadableError(f"cannot be read: {(error.strerror or 'unknown error').lower()}") from None
     if len(content) > _SECRET_MAX:
-        raise _UnreadableError("is larger than 64 KiB")
+        raise SecretUnreadableError("is larger than 64 KiB")
     try:
         return content.decode()
     except UnicodeDecodeError:
-        raise _UnreadableError("is not UTF-8 text") from None
+        raise SecretUnreadableError("is not UTF-8 text") from None
 
 
-_READERS: Final[Mapping[str, Callable[[Any], str]]] = {"env": _from_env, "file": _from_file}
+_OF_THE_HOST: Final[Mapping[str, Callable[[str], str]]] = {"env": _from_env, "file": _from_file}
+_connected: Final[dict[str, Reader]] = {}

@@ -9,7 +9,7 @@ from seamless.agent.resources import Resources
 from seamless.config import Registry
 from seamless.errors import InterruptedStageError
 from seamless.model import Image, Trust, short
-from seamless.secretrefs import resolve
+from seamless.secretrefs import resolve_all
 from seamless.stages import StageContext, StageResult
 from seamless.stages.build import BuildPlan, build_image, clear_build, find_built, plan_build
 from seamless.stages.registry import Credentials, RegistryAuth, image_available
@@ -18,14 +18,12 @@ from seamless.stages.registry import Credentials, RegistryAuth, image_available
 async def registry_auth(registries: Mapping[str, Registry], trust: Trust) -> RegistryAuth:
     """The credentials of `[registries]`, resolved now; none for what a stranger wrote, which could name any image.
 
-    Raises ConfigError.
+    Raises as `resolve_all`.
     """
     if trust is Trust.UNTRUSTED:
         return {}
-    return {
-        host: Credentials(registry.username, await asyncio.to_thread(resolve, registry.password))
-        for host, registry in registries.items()
-    }
+    passwords = await asyncio.to_thread(resolve_all, {host: one.password for host, one in registries.items()})
+    return {host: Credentials(registry.username, passwords[host]) for host, registry in registries.items()}
 
 
 async def perform_build(context: StageContext, resources: Resources) -> StageResult:

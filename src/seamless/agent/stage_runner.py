@@ -20,7 +20,7 @@ from seamless.clock import spent_s
 from seamless.config import Parameters, format_duration
 from seamless.errors import InterruptedStageError, SeamlessError, StageError
 from seamless.model import STAGE_ENVIRONMENT, Run, Stage, StageName, Trust
-from seamless.secretrefs import resolve
+from seamless.secretrefs import resolve_all
 from seamless.stages import StageContext, StageResult, checks, prepare, skip_reason
 from seamless.transitions import StageEvent, StageState, after_failure, after_interruption
 
@@ -195,11 +195,8 @@ class StageRunner:
         """Every value that must not appear in the log, whether the stage gets it or only the agent uses it."""
         config = self._resources.config()
         references = [parameters.git.token, *(registry.password for registry in config.registries.values())]
-        values = set(secrets.values())
-        for reference in references:
-            if reference is not None:
-                values.add(resolve(reference))
-        return sorted(values)
+        used = resolve_all({str(number): ref for number, ref in enumerate(references) if ref is not None})
+        return sorted({*secrets.values(), *used.values()})
 
 
 def _redacted(verdict: Verdict, patterns: Patterns) -> Verdict:
@@ -220,7 +217,7 @@ def _deadline(context: StageContext) -> tuple[float, str]:
 
 
 def _secrets_of(run: Run, stage: Stage, parameters: Parameters) -> dict[str, str]:
-    """The secrets that this stage of a run of this trust may see, by name. Raises ConfigError."""
+    """The secrets that this stage of a run of this trust may see, by name. Raises as `resolve_all`."""
     if run.trust is Trust.UNTRUSTED:
         return {}
     environment = STAGE_ENVIRONMENT.get(stage.name)
@@ -230,11 +227,8 @@ def _secrets_of(run: Run, stage: Stage, parameters: Parameters) -> dict[str, str
         declared = parameters.build.secrets
     else:
         declared = parameters.secrets
-    return {
-        name: resolve(secret)
-        for name, secret in declared.items()
-        if run.trust is Trust.TRUSTED or "pr" in secret.expose
-    }
+    visible = {name: secret for name, secret in declared.items() if run.trust is Trust.TRUSTED or "pr" in secret.expose}
+    return resolve_all(visible)
 
 
 async def _say_nothing(_: str) -> None:

@@ -34,6 +34,13 @@ class SecretRef(Table):
     file: v.HostPath | None = Field(
         default=None, description="a file of the host; one newline at its end is not part of it"
     )
+    ssm: v.ParameterName | None = Field(
+        default=None, description="a parameter of AWS Systems Manager, by name or ARN; `:3` or `:label` picks a version"
+    )
+    secretsmanager: v.SecretId | None = Field(
+        default=None,
+        description="a secret of AWS Secrets Manager, by name or ARN; `:key` picks a key of one that is JSON",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -49,14 +56,23 @@ class SecretRef(Table):
         return self
 
     @property
+    def source(self) -> str:
+        """Which of the keys is set."""
+        return next(name for name in SecretRef.model_fields if getattr(self, name) is not None)
+
+    @property
+    def place(self) -> str:
+        """What that key says: a variable's name, a path, a parameter's name."""
+        return str(getattr(self, self.source))
+
+    @property
     def reference(self) -> str:
         """How it is written, for messages: `{ env = "NPM_TOKEN" }`."""
-        source = next(name for name in SecretRef.model_fields if getattr(self, name) is not None)
-        return f'{{ {source} = "{getattr(self, source)}" }}'
+        return f'{{ {self.source} = "{self.place}" }}'
 
 
 class Secret(SecretRef):
-    """Where a secret is read from when it is needed, and who gets it. One of `env` and `file` is set."""
+    """Where a secret is read from when it is needed, and who gets it. Exactly one of the first four is set."""
 
     expose: list[Literal["pr"]] = Field(
         default=[],

@@ -286,6 +286,23 @@ HostVariable = Annotated[
     Words("variable"),
     _matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of a variable: letters, digits and underscores"),
 ]
+# docs.aws.amazon.com: PutParameter and CreateSecret. A secret's name has no colon, so what follows one is a JSON key.
+ParameterName = Annotated[
+    str,
+    Words("parameter"),
+    _matching(
+        r"(?:arn:aws[a-z-]*:ssm:[a-z0-9-]+:[0-9]{12}:parameter)?[A-Za-z0-9_./-]{1,1011}(?::[A-Za-z0-9_.-]{1,100})?",
+        'a parameter\'s name such as "/payment/db", or its ARN',
+    ),
+]
+SecretId = Annotated[
+    str,
+    Words("secret"),
+    _matching(
+        r"(?:arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:)?[A-Za-z0-9/_+=.@-]{1,512}(?::[^:]{1,256})?",
+        'a secret\'s name such as "prod/payment", or its ARN',
+    ),
+]
 EnvName = Annotated[HostVariable, AfterValidator(_not_reserved)]
 BuildArgument = Annotated[str, Words("text"), BeforeValidator(_refuse_reference), AfterValidator(_without_nul)]
 Word = Annotated[
