@@ -46,9 +46,9 @@ class Place:
         self.api: Any = docker.from_env().api
         self.network = f"seamless-{self.installation}-staging"
 
-    def names(self) -> list[str]:
-        """Names of all containers, without what they begin with."""
-        found = self.api.containers(all=True, filters={"label": self._label})
+    def names(self, *, running: bool = False) -> list[str]:
+        """Names of all containers, or of those that run, without what they begin with."""
+        found = self.api.containers(all=not running, filters={"label": self._label})
         return sorted(container["Names"][0].removeprefix(f"/{self.network}-") for container in found)
 
     def networks(self) -> list[str]:

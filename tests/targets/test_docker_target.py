@@ -155,7 +155,7 @@ def test_the_old_release_comes_back_when_the_new_one_fails_in_its_place(place: P
     async def main() -> DeployOutcome:
         going = request(2, images.v2, publish=port, env={"SLOW": "1"})
         task = asyncio.create_task(place.target.deploy(going, MemoryJournal(), Lines()))
-        await until(lambda: "web-2" in place.names() and place.inspect("web-2")["State"]["Running"])
+        await until(lambda: "web-2" in place.names(running=True))
         place.api.kill(f"{place.network}-web-2")
         return await task
 
