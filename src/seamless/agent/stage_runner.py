@@ -71,7 +71,7 @@ class StageRunner:
             except StageError as error:
                 verdict = self._failed(run, stage, parameters, error)
             if verdict.reason is not None:
-                await recording.line(f"{stage.name} {verdict.event}: {verdict.reason}")
+                await recording.line(f"{stage.name}: {verdict.reason}")
         return _redacted(verdict, patterns)
 
     def _context(

@@ -103,9 +103,11 @@ def read_compose_file(checkout: Path, compose_file: str, *, folder: str = "", ve
 
 def raise_problems(shown: str, problems: list[Problem]) -> None:
     """Raises StageError that tells all problems, unless there are none."""
+    if len(problems) > 1:
+        listed = "\n".join(f"- {problem}" for problem in problems)
+        raise StageError(f"{shown} is refused for {len(problems)} things:\n{listed}")
     if problems:
-        several = f"{len(problems)} things" if len(problems) > 1 else "one thing"
-        raise StageError(f"{shown} is refused for {several}:\n" + "\n".join(f"- {problem}" for problem in problems))
+        raise StageError(f"{shown} is refused: {problems[0]}")
 
 
 def load_yaml(path: Path, shown: str) -> tuple[Mapping[str, Any], frozenset[str]]:
