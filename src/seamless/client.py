@@ -86,6 +86,10 @@ class Client:
     def version(self) -> VersionJSON:
         return cast("VersionJSON", self._get("version"))
 
+    def reload(self) -> VersionJSON:
+        """Makes the agent read its configuration again; raises ConfigError for one that is not in force."""
+        return cast("VersionJSON", self._post("reload", {}))
+
     def status(self) -> list[ServiceStatusJSON]:
         return cast("list[ServiceStatusJSON]", self._get("status"))
 

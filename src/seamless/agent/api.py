@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from seamless import __version__, wire
 from seamless.agent.answers import error_response
 from seamless.agent.approvals import Approvals
+from seamless.agent.host import Host, add_host
 from seamless.agent.logs import LogId
 from seamless.agent.operations import Operations
 from seamless.agent.peer import peer
@@ -38,14 +39,14 @@ Peer = Annotated[Actor, Depends(peer)]
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """What the routes stand on. `about` answers the handshake."""
+    """What the routes stand on."""
 
     resources: Resources
     operations: Operations
     approvals: Approvals
     releases: Releases
     presenter: Presenter
-    about: Callable[[], wire.VersionJSON]
+    host: Host
 
 
 def create_app(api: Api) -> FastAPI:
@@ -56,6 +57,7 @@ def create_app(api: Api) -> FastAPI:
     _add_runs(app, api)
     _add_logs(app, api)
     _add_events(app, api)
+    add_host(app, api.host)
 
     @app.websocket("/v1/runs/{run}/shell")
     async def shell(socket: WebSocket, run: str, stage: str | None = None, rows: int = 24, columns: int = 80) -> None:
@@ -110,10 +112,6 @@ def _add_handshake(app: FastAPI, api: Api) -> None:
             answer = await call_next(request)
         answer.headers[_API_HEADER] = str(wire.API_VERSION)
         return answer
-
-    @app.get("/v1/version")
-    async def version() -> wire.VersionJSON:
-        return api.about()
 
 
 def _add_fleet(app: FastAPI, api: Api) -> None:

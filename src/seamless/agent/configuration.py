@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ class LiveConfig:
         self._file = file
         self._config = load_config(file)
         self.error: str | None = None
+        self._reading = asyncio.Lock()
 
     def __call__(self) -> Config:
         return self._config
@@ -30,22 +32,28 @@ class LiveConfig:
         # The folder, because editors replace the file.
         async for changes in awatch(self._file.parent, recursive=False, debounce=200, step=50):
             if any(Path(path) == self._file for _, path in changes):
-                await self._reload(store, changed)
+                with contextlib.suppress(ConfigError):
+                    await self.reload(store, changed)
 
-    async def _reload(self, store: Store, changed: Callable[[], None]) -> None:
+    async def reload(self, store: Store, changed: Callable[[], None], actor: str | None = None) -> None:
+        """Reads the file again. Raises ConfigError for one that cannot be used: the one before stays in force."""
+        async with self._reading:
+            await self._reload(store, changed, actor)
+
+    async def _reload(self, store: Store, changed: Callable[[], None], actor: str | None) -> None:
         try:
             config = await asyncio.to_thread(load_config, self._file)
             self._check_fixed(config)
         except ConfigError as error:
             self.error = error.message
             _log.error("the new configuration is not in force:\n%s", error.message)
-            await store.events.add("config", "refuse", reason=error.message)
-            return
+            await store.events.add("config", "refuse", reason=error.message, actor=actor)
+            raise
         self.error = None
         if config != self._config:
             self._config = config
             _log.info("the new configuration is in force")
-            await store.events.add("config", "reload")
+            await store.events.add("config", "reload", actor=actor)
             changed()
 
     def _check_fixed(self, config: Config) -> None:

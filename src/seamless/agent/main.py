@@ -23,6 +23,7 @@ from seamless.agent.approvals import Approvals
 from seamless.agent.configuration import LiveConfig
 from seamless.agent.engine import Engine
 from seamless.agent.gate import Gatekeeper
+from seamless.agent.host import Host
 from seamless.agent.logs import LogStore
 from seamless.agent.operations import Operations
 from seamless.agent.outbox import Courier, Sender
@@ -34,6 +35,7 @@ from seamless.agent.releases import Releases
 from seamless.agent.resources import Resources
 from seamless.agent.stalls import STALL_LOG, record_stalls
 from seamless.agent.store import Store
+from seamless.agent.supervision import Supervisor
 from seamless.agent.workspaces import RunWorkspaces
 from seamless.errors import ConfigError, RefusedError
 from seamless.executors.docker import DockerExecutor
@@ -96,6 +98,7 @@ def _installation(data_dir: Path) -> str:
 
 async def _serve(config: LiveConfig, data_dir: Path) -> None:
     ending = asyncio.Event()
+    supervisor = Supervisor(os.environ)
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, ending.set)
@@ -135,6 +138,7 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             asyncio.create_task(Courier(store, senders).deliver(), name="courier"),
         ]
         stack.push_async_callback(_end, background)
+        background.append(asyncio.create_task(supervisor.watch(), name="watchdog"))
         if stall_log := os.environ.get(STALL_LOG):
             background.append(asyncio.create_task(record_stalls(Path(stall_log)), name="stall monitor"))
         await engine.start()
@@ -159,13 +163,16 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
                 "data_dir": str(data_dir),
             }
 
+        async def reload(actor: str) -> None:
+            await config.reload(store, reconfigured, actor)
+
         api = Api(
             resources,
             operations,
             Approvals(store, operations, gatekeeper),
             Releases(resources, engine, operations, gatekeeper),
             Presenter(resources, gatekeeper),
-            about,
+            Host(resources, operations, about, reload),
         )
         with _listening(agent.socket) as listener:
             server = _Server(
@@ -182,8 +189,10 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             )
             serving = asyncio.create_task(server.serve(sockets=[listener]), name="api")
             _log.info("ready: pid %d, installation %s, socket %s", os.getpid(), installation, agent.socket)
+            supervisor.ready(f"answers at {agent.socket}")
             stopping = asyncio.create_task(ending.wait())
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            supervisor.stopping()
             _log.info("stopping; what runs in containers goes on, and the next agent takes it up")
             server.should_exit = True
             await serving

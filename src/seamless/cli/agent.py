@@ -31,7 +31,8 @@ def run(context: typer.Context) -> None:
 def start(context: typer.Context) -> None:
     """Start the agent in the background.
 
-    Returns when it is ready. Its log is agent.log in the data directory.
+    Returns when it is ready. Its log is agent.log in the data directory; that of an installed service is the journal's
+    (journalctl -u seamless), and systemd starts it.
 
     \b
     Example:
@@ -60,6 +61,89 @@ def stop(context: typer.Context) -> None:
 
     pid = daemon.stop(session_of(context))
     print(f"the agent (pid {pid}) has ended; stages that were running go on in their containers")
+
+
+@app.command()
+def reload(context: typer.Context) -> None:
+    """Make the agent read its configuration again.
+
+    It also does so by itself when the file changes. One that is wrong changes nothing, and is told.
+
+    \b
+    Example:
+      seamless agent reload
+    """
+    with session_of(context).agent() as agent:
+        answer = agent.reload()
+    print(f"{answer['config_file']} is in force")
+
+
+@app.command()
+def install(
+    context: typer.Context,
+    user: Annotated[str, typer.Option(metavar="NAME", help="Who the agent is; made when there is none.")] = "seamless",
+    force: Annotated[bool, typer.Option("--force", help="Replace a unit file that was changed by hand.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, as a shell takes it.")] = False,
+) -> None:
+    """Install the agent as a systemd service.
+
+    With a user of its own, a watchdog, and no more rights than it needs. The configuration is
+    /etc/seamless/config.toml. Secrets lie in /etc/seamless/credentials, for root alone: the file NAME there is
+    { file = "/run/credentials/seamless.service/secret_NAME" } in the configuration. Calling it again changes only what
+    is not right; the agent is started anew only when its unit changed.
+
+    \b
+    Examples:
+      seamless agent install --dry-run
+      sudo seamless agent install
+    """
+    from seamless.cli import installing
+
+    unit = installing.unit_for(session_of(context).config_file, user)
+    if not dry_run:
+        installing.check_root("install")
+        installing.check_host(user)
+        installing.check_untouched(force)
+    booted = installing.is_booted()
+    steps = installing.install_steps(
+        unit, present=installing.present_unit(), has_user=installing.has_user(user), booted=booted
+    )
+    for step in steps:
+        print(step if dry_run else f"+ {str(step).splitlines()[0]}")
+        if not dry_run:
+            installing.carry_out(step)
+    if not dry_run:
+        ready = "runs, and starts with the host" if booted else "starts with the host; systemd does not run it now"
+        print(f"the agent {ready}. Who may use it: sudo usermod -aG {user} NAME")
+
+
+@app.command()
+def uninstall(
+    force: Annotated[bool, typer.Option("--force", help="Also a unit file that was changed by hand.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done.")] = False,
+) -> None:
+    """Remove the systemd service.
+
+    The agent ends; stages that run go on in their containers. Data, configuration, credentials and the user stay.
+
+    \b
+    Example:
+      sudo seamless agent uninstall
+    """
+    from seamless.cli import installing
+
+    if installing.present_unit() is None:
+        print("the service is not installed")
+        return
+    if not dry_run:
+        installing.check_root("uninstall")
+        installing.check_untouched(force)
+    for step in installing.uninstall_steps(booted=installing.is_booted()):
+        print(step if dry_run else f"+ {step}")
+        if not dry_run:
+            installing.carry_out(step)
+    if not dry_run:
+        print("the service is removed; what it knew is still there: /etc/seamless, the data directory and the user")
 
 
 @app.command()

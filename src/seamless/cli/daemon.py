@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from seamless.cli import installing
 from seamless.cli.session import Session
 from seamless.connection import ConnectionLostError
 from seamless.errors import ConfigError, ForbiddenError, RefusedError, SeamlessError, UnavailableError
@@ -44,6 +45,10 @@ def start(session: Session) -> tuple[VersionJSON, bool]:
     config_file = session.config_file
     if (there := _handshake(session)) and there["ready"]:
         return there, False
+    if installing.serves(config_file):
+        installing.ask_systemd("start")
+        with session.agent() as agent:
+            return agent.version(), True
     log = _open_log(session.data_dir)
     said_from = log.stat().st_size
     process = None if there else _spawn(config_file, log)
@@ -68,6 +73,9 @@ def _spawn(config_file: Path, log: Path) -> subprocess.Popen[bytes]:
 def stop(session: Session) -> int:
     """Tell the agent to end and wait until it has; returns the pid that it had."""
     pid = _pid_here(session)
+    if _is_service(session):
+        installing.ask_systemd("stop")
+        return pid
     try:
         process = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -85,6 +93,13 @@ def stop(session: Session) -> int:
     finally:
         os.close(process)
     return pid
+
+
+def _is_service(session: Session) -> bool:
+    """Whether systemd would start the agent again. Without a configuration of ours it is somebody's own."""
+    with suppress(ConfigError):
+        return installing.serves(session.config_file)
+    return False
 
 
 def _handshake(session: Session) -> VersionJSON | None:
