@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from seamless.config import Config, Parameters, load_config
+from seamless.config import Aws, Config, EcsService, Parameters, load_config
 from seamless.errors import ConfigError, NotFoundError
 from seamless.model import Environment, Trigger
 
@@ -183,7 +183,7 @@ def test_every_problem_is_told_at_once_where_it_was_written(tmp_path: Path) -> N
         limits = { cpus = 0 }
         [environments.prod]
         [environments.staging]
-        target = "ecs"
+        target = "k8s"
         [services.payment]
         repo = "https://git.acme.example/payment"
         unit_tests = "npm test"
@@ -198,13 +198,13 @@ def test_every_problem_is_told_at_once_where_it_was_written(tmp_path: Path) -> N
     )
     assert sorted(found) == sorted(
         [
-            "nonsense: no such parameter; there are agent, registries, environments, services, access, pipeline",
+            "nonsense: no such parameter; there are agent, registries, aws, environments, services, access, pipeline",
             "agent.max_parallel_runs: must be a whole number, not text",
             'pipeline.stage_timeout: must be a duration with its unit, in quotes, such as "30m", not a bare number',
             "pipeline.env: must be a table, not text",
             "pipeline.limits.cpus: must be more than 0",
             "environments.prod: no such name; there are staging, production",
-            'environments.staging.target: "ecs" is not one of docker',
+            'environments.staging.target: "k8s" is not one of docker, ecs',
             "services.payment.unit_tests: no such parameter; did you mean unit_test?",
             "services.payment.cpus: no such parameter; did you mean limits.cpus?",
             "services.payment.use_staging: must be true or false, not text",
@@ -384,3 +384,42 @@ def test_importing_the_configuration_loads_no_heavy_library() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_an_ecs_environment_names_its_cluster_and_a_docker_one_nothing_of_aws(tmp_path: Path) -> None:
+    text = """
+        [aws]
+        region = "eu-west-1"
+        profile = "seamless"
+        [environments.staging]
+        target = "ecs"
+        cluster = "staging"
+        [environments.production]
+        target = "ecs"
+        cluster = "prod"
+        region = "eu-central-1"
+        assume_role = "arn:aws:iam::123456789012:role/deploy"
+        [pipeline]
+        ecs = { container = "app" }
+        [services.payment]
+        repo = "https://github.com/acme/payment"
+        env = { NODE_ENV = "test" }
+        [services.payment.environments.production]
+        env = { LOG_LEVEL = "info" }
+        ecs = { service = "payment-api", before_deploy = "npm run migrate" }
+    """
+    config = load(tmp_path, text)
+    assert config.aws_of(Environment.STAGING) == Aws(region="eu-west-1", profile="seamless")
+    assert config.aws_of(Environment.PRODUCTION) == Aws(
+        region="eu-central-1", profile="seamless", assume_role="arn:aws:iam::123456789012:role/deploy"
+    )
+    deploy = config.services["payment"].for_environment(Environment.PRODUCTION)
+    assert deploy.ecs == EcsService(service="payment-api", container="app", before_deploy="npm run migrate")
+    assert deploy.task_env == {"LOG_LEVEL": "info"}
+    assert config.services["payment"].for_environment(Environment.STAGING).ecs == EcsService(container="app")
+    assert problems(tmp_path, '[environments.staging]\ntarget = "ecs"') == [
+        'environments.staging: needs cluster, the name of the ECS cluster, such as "prod"'
+    ]
+    assert problems(tmp_path, '[environments.staging]\nregion = "eu-west-1"') == [
+        'environments.staging: region is for environments with target = "ecs", and this one\'s is docker'
+    ]

@@ -37,6 +37,7 @@ from seamless.agent.stalls import STALL_LOG, record_stalls
 from seamless.agent.store import Store
 from seamless.agent.supervision import Supervisor
 from seamless.agent.workspaces import RunWorkspaces
+from seamless.aws.sessions import Clouds
 from seamless.errors import ConfigError, RefusedError
 from seamless.executors.docker import DockerExecutor
 from seamless.forges.git import GitForge
@@ -109,6 +110,8 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
         stack.push_async_callback(store.close)
         logs = LogStore(data_dir / "logs", agent.log_cap)
         stack.callback(logs.close)
+        clouds = Clouds()
+        stack.callback(clouds.close)
 
         def login(registry: str) -> tuple[str, str] | None:
             known = config().registries.get(registry)
@@ -126,6 +129,7 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             executor=executor,
             workspaces=RunWorkspaces(data_dir, installation, store, forge, executor),
             forge=forge,
+            clouds=clouds,
             targets={"docker": DockerTarget(installation, login)},
         )
         gatekeeper = Gatekeeper(store, forge)

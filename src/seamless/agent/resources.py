@@ -9,6 +9,7 @@ from pathlib import Path
 from seamless.agent.logs import LogStore
 from seamless.agent.store import Store
 from seamless.agent.workspaces import RunWorkspaces
+from seamless.aws.sessions import Clouds
 from seamless.config import Config
 from seamless.executors import Executor
 from seamless.forges import Forge
@@ -25,6 +26,7 @@ class Resources:
     executor: Executor
     workspaces: RunWorkspaces
     forge: Forge
+    clouds: Clouds
     targets: Mapping[str, Target]  # by the name that an environment's `target` has
 
     def spool(self, run: str, stage: str, attempt: int) -> Path:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from seamless.config.aws import Aws, EcsService, EnvironmentSettings
 from seamless.config.loading import Config, Source, config_from, load_config
 from seamless.config.models import (
     Access,
     Agent,
     Build,
     DeployParameters,
-    DockerEnvironment,
-    EnvironmentSettings,
     Git,
     IntegrationTest,
     Limits,
@@ -26,10 +25,11 @@ __all__ = [
     "CONFIG_VARIABLE",
     "Access",
     "Agent",
+    "Aws",
     "Build",
     "Config",
     "DeployParameters",
-    "DockerEnvironment",
+    "EcsService",
     "EnvironmentSettings",
     "Git",
     "IntegrationTest",

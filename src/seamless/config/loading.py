@@ -12,8 +12,9 @@ from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 
+from seamless.config.aws import Aws, EnvironmentSettings
 from seamless.config.contradictions import contradictions
-from seamless.config.models import Access, Agent, Document, EnvironmentSettings, Parameters, Registry
+from seamless.config.models import Access, Agent, Document, Parameters, Registry
 from seamless.config.problems import Problem, dotted, from_validation, wrong_type
 from seamless.config.schema import KeyPath, is_written, leaves, overlay
 from seamless.config.values import FileContext
@@ -33,11 +34,17 @@ class Config:
     file: Path
     agent: Agent
     registries: Mapping[str, Registry]
+    aws: Aws
     environments: Mapping[Environment, EnvironmentSettings]  # both, always
     services: Mapping[str, Parameters]  # resolved, by name
     access: Access | None
     pipeline: Mapping[str, Any]
     written: Mapping[str, Mapping[str, Any]]  # by service
+
+    def aws_of(self, environment: Environment) -> Aws:
+        """How to reach AWS for an environment: its own keys over those of `[aws]`."""
+        own = self.environments[environment].model_dump(include=set(Aws.model_fields), exclude_none=True)
+        return self.aws.model_copy(update=own)
 
     def parameter_sources(self, service: str) -> dict[str, Source]:
         """Dotted parameter (`env.NODE_ENV`, `limits.cpus`) -> where its value comes from. Raises NotFoundError."""
@@ -85,6 +92,7 @@ def config_from(data: Mapping[str, Any], path: Path) -> Config:
         file=path.absolute(),
         agent=document.agent,
         registries=document.registries,
+        aws=document.aws,
         environments=document.environments,
         services=document.services,
         access=document.access,

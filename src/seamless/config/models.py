@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Le
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from seamless.config import values as v
+from seamless.config.aws import Aws, EcsService, EnvironmentSettings
+from seamless.config.table import Table
 from seamless.model import Environment, Trigger
 from seamless.paths import default_data_dir, default_socket
 
@@ -19,12 +21,6 @@ E = TypeVar("E")
 S = TypeVar("S")
 
 _SOCKET_PATH_MAX: Final = 107  # bytes; the kernel's sun_path, less its NUL
-
-
-class Table(BaseModel):
-    """A TOML table whose keys are known."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class SecretRef(Table):
@@ -143,18 +139,29 @@ class Git(Table):
 class ServiceEnvironment(Table):
     """What differs in one environment. It lies over the service's own values, key by key."""
 
-    env: v.Sorted[v.EnvName, v.Text] = Field(default={}, description="variables of the deployed container")
-    secrets: v.Sorted[v.EnvName, Secret] = Field(default={}, description="secret variables of the deployed container")
+    env: v.Sorted[v.EnvName, v.Text] = Field(
+        default={},
+        description="variables of the deployed container; on ECS these, and not the service's, lie over the task "
+        "definition's",
+    )
+    secrets: v.Sorted[v.EnvName, Secret] = Field(
+        default={}, description="secret variables of the deployed container; on ECS as for `env`"
+    )
     port: v.Port | None = Field(default=None, description="the port that the container listens on")
     publish: v.Port | None = Field(
         default=None, description="the port of the host that leads to it; each container needs one of its own"
     )
     health: v.HealthPath | None = Field(default=None, description="answers 2xx or 3xx when the service is well")
     limits: LimitOverrides = Field(default=LimitOverrides(), description="limits of the deployed container")
+    ecs: EcsService = Field(default=EcsService(), description="the service in this environment's ECS cluster")
 
 
 class DeployParameters(Table):
-    """A service's parameters in one environment, with nothing left to inherit."""
+    """A service's parameters in one environment, with nothing left to inherit.
+
+    `task_env` and `task_secrets` are what lies over a task definition of ECS: the environment's own variables only,
+    since those of the pipeline are the stages' as well.
+    """
 
     env: dict[str, str]
     secrets: dict[str, Secret]
@@ -162,6 +169,9 @@ class DeployParameters(Table):
     publish: int | None
     health: str
     limits: Limits
+    ecs: EcsService
+    task_env: dict[str, str]
+    task_secrets: dict[str, Secret]
 
 
 class Parameters(Table):
@@ -213,6 +223,7 @@ class Parameters(Table):
         default=None, description="the port of the host that leads to it; each container needs one of its own"
     )
     health: v.HealthPath = Field(default="", description="answers 2xx or 3xx when the service is well; empty: it runs")
+    ecs: EcsService = Field(default=EcsService(), description="the service in an ECS cluster")
     environments: v.Sorted[v.EnvironmentName, ServiceEnvironment] = Field(
         default={}, description="what differs in `staging` or `production`"
     )
@@ -256,6 +267,9 @@ class Parameters(Table):
             publish=self.publish if over.publish is None else over.publish,
             health=self.health if over.health is None else over.health,
             limits=self.limits.model_copy(update=over.limits.model_dump(exclude_none=True)),
+            ecs=self.ecs.model_copy(update=over.ecs.model_dump(exclude_none=True)),
+            task_env=over.env,
+            task_secrets=over.secrets,
         )
 
 
@@ -274,19 +288,6 @@ class Registry(Table):
 
     username: v.Line = Field(description="user name")
     password: SecretRef = Field(description="password or token")
-
-
-TargetName = Literal["docker"]
-
-
-class DockerEnvironment(Table):
-    """An environment on this host's Docker Engine."""
-
-    target: TargetName = Field(default="docker", description="where services are deployed")
-
-
-# With a second target: a union of their tables, told apart by `target`.
-EnvironmentSettings = DockerEnvironment
 
 
 class Access(Table):
@@ -342,7 +343,7 @@ class Agent(Table):
 def _both_environments(
     given: dict[Environment, EnvironmentSettings],
 ) -> dict[Environment, EnvironmentSettings]:
-    return {environment: given.get(environment, DockerEnvironment()) for environment in Environment}
+    return {environment: given.get(environment, EnvironmentSettings()) for environment in Environment}
 
 
 class Document(Table):
@@ -350,6 +351,7 @@ class Document(Table):
 
     agent: Agent = Field(default_factory=Agent, description="the daemon on the build host")
     registries: v.Sorted[v.RegistryHost, Registry] = Field(default={}, description="log-ins by host")
+    aws: Aws = Field(default=Aws(), description="how to reach AWS")
     environments: Annotated[dict[v.EnvironmentName, EnvironmentSettings], AfterValidator(_both_environments)] = Field(
         default={}, description="where `staging` and `production` are; not set: this host", validate_default=True
     )

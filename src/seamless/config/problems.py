@@ -12,8 +12,9 @@ from typing import Any, Final, get_args
 
 from pydantic_core import ErrorDetails
 
-from seamless.config.models import Document, Table
+from seamless.config.models import Document
 from seamless.config.schema import KeyPath, annotation_at, core, item_of, table_of
+from seamless.config.table import Table
 from seamless.config.values import quoted
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")

@@ -327,6 +327,24 @@ Platform = Annotated[
 ]
 HealthPath = Annotated[str, Words("HTTP path"), _matching(r"(?:/[\x21-\x7e]*)?", 'a path such as "/healthz"')]
 
+AwsRegion = Annotated[
+    str, Words("region"), _matching(r"[a-z]{2,3}(?:-[a-z]+)+-[0-9]", 'a region such as "eu-central-1"')
+]
+RoleArn = Annotated[
+    str,
+    Words("ARN"),
+    _matching(
+        r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+",
+        'a role\'s ARN such as "arn:aws:iam::123456789012:role/deploy"',
+    ),
+]
+HttpUrl = Annotated[
+    str, Words("URL"), _matching(r"https?://[A-Za-z0-9.\[\]:-]+(?:/\S*)?", 'a URL such as "https://ecs.example.com"')
+]
+EcsName = Annotated[
+    str, Words("name"), _matching(r"[A-Za-z0-9_-]{1,255}", "a name in ECS: letters, digits, hyphens and underscores")
+]
+
 _HOST = r"[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?"
 RegistryHost = Annotated[
     str, Words("host"), _matching(_HOST, 'a registry\'s host such as "ghcr.io" or "127.0.0.1:5000", without https://')
