@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import json
 import re
+import socket as socket_module
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, cast
@@ -38,9 +39,12 @@ from seamless.wire import API_VERSION
 
 if TYPE_CHECKING:
     from seamless.wire import (
+        DeploymentJSON,
         EventJSON,
         HoldJSON,
         ImageJSON,
+        LogPositionJSON,
+        LogSearchJSON,
         RunJSON,
         ServiceJSON,
         ServiceStatusJSON,
@@ -62,6 +66,7 @@ class Client:
     def __init__(self, socket: Path, *, timeout_s: float = _TIMEOUT_S) -> None:
         check_socket_path(socket)
         self.socket = socket
+        self._streams: set[socket_module.socket] = set()  # of the answers that are being read
         self._http = httpx.Client(
             transport=httpx.HTTPTransport(uds=str(socket), verify=False),  # no TLS on a Unix socket: load no CAs
             base_url="http://agent/v1/",
@@ -71,6 +76,10 @@ class Client:
         )
 
     def close(self) -> None:
+        """Also ends the streams that other threads are reading: they raise AgentUnreachableError."""
+        for stream in tuple(self._streams):
+            with suppress(OSError):
+                stream.shutdown(socket_module.SHUT_RDWR)  # closing alone would leave their readers waiting
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -90,8 +99,9 @@ class Client:
         """Makes the agent read its configuration again; raises ConfigError for one that is not in force."""
         return cast("VersionJSON", self._post("reload", {}))
 
-    def status(self) -> list[ServiceStatusJSON]:
-        return cast("list[ServiceStatusJSON]", self._get("status"))
+    def status(self, service: str | None = None) -> list[ServiceStatusJSON]:
+        """The fleet, or one service of it."""
+        return cast("list[ServiceStatusJSON]", self._get("status", {"service": service}))
 
     def services(self) -> list[ServiceJSON]:
         return cast("list[ServiceJSON]", self._get("services"))
@@ -170,6 +180,13 @@ class Client:
     def images(self, service: str | None = None) -> list[ImageJSON]:
         return cast("list[ImageJSON]", self._get("images", {"service": service}))
 
+    def deployments(
+        self, service: str | None = None, environment: str | None = None, *, limit: int = 100, before: int | None = None
+    ) -> list[DeploymentJSON]:
+        """Newest first; `before` is the id of the last one of the page before."""
+        wanted = {"service": service, "environment": environment, "limit": limit, "before": before}
+        return cast("list[DeploymentJSON]", self._get("deployments", wanted))
+
     # Logs: bytes as stored, redacted but not sanitised. Show them through seamless.logtext only
 
     def log(self, run: str, stage: str, *, offset: int = 0, limit: int | None = None) -> Iterator[bytes]:
@@ -186,6 +203,28 @@ class Client:
         """When the bytes were written: (offset, ISO time) pairs in order."""
         answer = self._get(f"{_log_path(run, stage)}/times", {"offset": offset, "limit": limit})
         return [(at, time) for at, time in answer]
+
+    def search_log(
+        self,
+        run: str,
+        stage: str,
+        pattern: str,
+        *,
+        offset: int = 0,
+        backwards: bool = False,
+        ignore_case: bool = False,
+        limit: int = 100,
+    ) -> LogSearchJSON:
+        """Looks for a moment, from `offset` on; call again with `reached` until it is `finished`."""
+        wanted = {"pattern": pattern, "offset": offset, "backwards": backwards, "ignore_case": ignore_case}
+        return cast("LogSearchJSON", self._get(f"{_log_path(run, stage)}/search", {**wanted, "limit": limit}))
+
+    def log_position(
+        self, run: str, stage: str, *, offset: int | None = None, line: int | None = None, at: str | None = None
+    ) -> LogPositionJSON:
+        """The line that holds an offset, has a number, or was written at an ISO time: give one of them."""
+        wanted = {"offset": offset, "line": line, "at": at}
+        return cast("LogPositionJSON", self._get(f"{_log_path(run, stage)}/position", wanted))
 
     def follow_log(self, run: str, stage: str, *, offset: int = 0, patience_s: float = PATIENCE_S) -> Iterator[bytes]:
         """The log from `offset` until the stage has ended, across restarts of the agent, every byte once."""
@@ -218,9 +257,10 @@ class Client:
         kind: str | None = None,
         service: str | None = None,
         run: str | None = None,
+        before: int | None = None,
     ) -> list[EventJSON]:
-        """History, oldest first: at most `limit` events whose id is greater than `after`."""
-        wanted = {"after": after, "limit": limit, "kind": kind, "service": service, "run": run}
+        """At most `limit` events: oldest first from `after` on, or newest first down from `before`."""
+        wanted = {"after": after, "limit": limit, "kind": kind, "service": service, "run": run, "before": before}
         return cast("list[EventJSON]", self._get("events", wanted))
 
     def stream_events(
@@ -291,7 +331,12 @@ class Client:
             if not answer.is_success:
                 answer.read()
             self._check(answer)
-            yield answer
+            stream = answer.extensions["network_stream"].get_extra_info("socket")
+            self._streams.add(stream)
+            try:
+                yield answer
+            finally:
+                self._streams.discard(stream)
 
     def _check(self, answer: httpx.Response) -> None:
         spoken = answer.headers.get(API_HEADER)

@@ -55,6 +55,24 @@ class ImageJSON(TypedDict):
     run: str
     deployable: bool
     environments: list[str]  # where it runs now
+    subject: str  # of the commit
+    author: str
+
+
+class DeploymentJSON(TypedDict):
+    """One attempt to put an image into an environment."""
+
+    id: int
+    service: str
+    environment: str
+    run: str
+    trigger: str
+    commit: str
+    digest: str
+    state: str
+    reason: str | None
+    created_at: str
+    ended_at: str | None
 
 
 class ApprovalJSON(TypedDict):
@@ -153,6 +171,30 @@ class EventJSON(TypedDict):
     reason: str | None
     actor: str | None
     data: dict[str, Any]
+
+
+class LogMatchJSON(TypedDict):
+    """A line in which something was found."""
+
+    offset: int  # where it begins in the log
+    text: str  # as stored; at most 8 KiB of it
+
+
+class LogSearchJSON(TypedDict):
+    """What a moment of searching found, nearest first."""
+
+    matches: list[LogMatchJSON]
+    reached: int  # where to go on: the `offset` of the next request
+    finished: bool  # nothing is left to be searched in that direction
+    size: int  # of the log
+
+
+class LogPositionJSON(TypedDict):
+    """A line of a log."""
+
+    line: int  # its number, from 1
+    offset: int  # where it begins
+    at: str | None  # when it was written
 
 
 class ServiceJSON(TypedDict):

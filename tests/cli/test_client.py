@@ -263,6 +263,27 @@ def test_a_client_that_another_thread_closes_ends_its_streams(agent: FakeAgent) 
         next(stream)
 
 
+def test_closing_wakes_who_waits_for_a_stream(agent: FakeAgent) -> None:
+    agent.runs["payment-42"] = run(stages=[stage("prepare", "in_progress")])
+    agent.write("payment-42", "prepare", b"one")
+    client = Client(agent.socket)
+    begun = threading.Event()
+
+    def read() -> None:
+        stream = client.follow_log("payment-42", "prepare")
+        assert next(stream) == b"one"
+        begun.set()
+        with pytest.raises(AgentUnreachableError):
+            next(stream)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert begun.wait(10)
+    client.close()
+    reader.join(10)
+    assert not reader.is_alive()
+
+
 def test_a_local_tree_is_streamed(agent: FakeAgent) -> None:
     agent.answers["POST", "services/payment/local-runs"] = (201, run())
     with Client(agent.socket) as client:

@@ -72,6 +72,24 @@ def test_answers_have_the_shapes_of_wire(shop: Shop, http: httpx.Client) -> None
     assert status["production"]["commit"] == first
     check(list[wire.EventJSON], http.get("/v1/events", params={"limit": 1000}))
     check(list[wire.RunJSON], http.get("/v1/runs"))
+    newest = check(list[wire.EventJSON], http.get("/v1/events", params={"before": 10**9, "limit": 3}))
+    assert [one["id"] for one in newest] == sorted([one["id"] for one in newest], reverse=True)
+    (deployed,) = check(list[wire.DeploymentJSON], http.get("/v1/deployments", params={"service": "web"}))
+    assert (deployed["environment"], deployed["commit"], deployed["state"]) == ("production", first, "success")
+    assert http.get("/v1/deployments", params={"environment": "staging"}).json() == []
+    (only,) = check(list[wire.ServiceStatusJSON], http.get("/v1/status", params={"service": "web"}))
+    assert only == http.get("/v1/status").json()[0]
+    log = "/v1/runs/web-1/stages/build/log"
+    text = http.get(log).text
+    found = check(wire.LogSearchJSON, http.get(f"{log}/search", params={"pattern": "dockerfile", "ignore_case": True}))
+    assert found["finished"]
+    assert found["matches"]
+    assert set(found["matches"][0]) == set(wire.LogMatchJSON.__annotations__)
+    assert text.encode()[found["matches"][0]["offset"] :].decode().startswith(found["matches"][0]["text"])
+    position = check(wire.LogPositionJSON, http.get(f"{log}/position", params={"line": 2}))
+    assert position["offset"] == text.index("\n") + 1
+    assert position == http.get(f"{log}/position", params={"offset": position["offset"]}).json()
+    assert http.get(f"{log}/position", params={"at": "2000-01-01T00:00:00Z"}).json()["line"] == 1
     again = check(wire.RunJSON, http.post("/v1/rollbacks", json={"to": first}))
     agent.wait_run(again["id"])
     assert http.post("/v1/services/web/release").status_code == 204
@@ -100,6 +118,9 @@ def test_errors_have_one_shape(shop: Shop, http: httpx.Client) -> None:
         ("GET", "/v1/runs?state=odd", {}, 400, "usage", 2),
         ("GET", "/v1/runs?before=web-9", {}, 404, "not_found", 2),
         ("GET", f"/v1/runs/{long}", {}, 404, "not_found", 2),
+        ("GET", "/v1/deployments?environment=moon", {}, 400, "usage", 2),
+        ("GET", "/v1/status?service=nothing", {}, 404, "not_found", 2),
+        ("GET", "/v1/runs/web/stages/build/log/search?pattern=x", {}, 404, "not_found", 2),
         ("POST", "/v1/services/web/release", {}, 409, "refused", 5),
         ("POST", "/v1/services/web/local-runs?commit=x", {}, 400, "usage", 2),
     ]

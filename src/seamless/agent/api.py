@@ -17,18 +17,18 @@ from starlette.exceptions import HTTPException
 
 from seamless import __version__, wire
 from seamless.agent.answers import error_response
+from seamless.agent.api_logs import add_logs, stage_name
 from seamless.agent.approvals import Approvals
 from seamless.agent.host import Host, add_host
-from seamless.agent.logs import LogId
 from seamless.agent.operations import Operations
 from seamless.agent.peer import peer
-from seamless.agent.presenting import Presenter, event_json, hold_json
+from seamless.agent.presenting import Presenter, deployment_json, event_json, hold_json
 from seamless.agent.releases import Releases
 from seamless.agent.resources import Resources
 from seamless.agent.shell import serve_shell
 from seamless.errors import NotFoundError, SeamlessError, UnavailableError, UsageError
-from seamless.model import Actor, Environment, Run, RunOptions, StageName
-from seamless.transitions import STAGE_ENDED, RunState
+from seamless.model import Actor, Environment, RunOptions
+from seamless.transitions import RunState
 
 _API_HEADER: Final = "Seamless-API"
 _HEARTBEAT_S: Final = 15.0
@@ -55,7 +55,7 @@ def create_app(api: Api) -> FastAPI:
     _add_handshake(app, api)
     _add_fleet(app, api)
     _add_runs(app, api)
-    _add_logs(app, api)
+    add_logs(app, api.resources, api.operations)
     _add_events(app, api)
     add_host(app, api.host)
 
@@ -118,7 +118,10 @@ def _add_fleet(app: FastAPI, api: Api) -> None:
     resources, operations, presenter = api.resources, api.operations, api.presenter
 
     @app.get("/v1/status")
-    async def status() -> list[wire.ServiceStatusJSON]:
+    async def status(service: str | None = None) -> list[wire.ServiceStatusJSON]:
+        if service is not None:
+            operations.parameters_of(service)
+            return [await presenter.service(service)]
         return [await presenter.service(name) for name in resources.config().services]
 
     @app.get("/v1/services")
@@ -170,6 +173,18 @@ def _add_fleet(app: FastAPI, api: Api) -> None:
         if service is not None:
             operations.parameters_of(service)
         return [await presenter.image(image) for image in await resources.store.images.newest(service)]
+
+    @app.get("/v1/deployments")
+    async def deployments(
+        service: str | None = None,
+        environment: Environment | None = None,
+        before: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> list[wire.DeploymentJSON]:
+        if service is not None:
+            operations.parameters_of(service)
+        found = await resources.store.deployments.history(service, environment, before=before, limit=limit)
+        return [deployment_json(one) for one in found]
 
 
 def _add_runs(app: FastAPI, api: Api) -> None:
@@ -239,57 +254,8 @@ def _add_runs(app: FastAPI, api: Api) -> None:
     @app.post("/v1/runs/{run}/rerun", status_code=201)
     async def rerun(actor: Peer, run: str, asked: wire.RerunRequest) -> wire.RunJSON:
         from_stage = asked.get("from_stage")
-        again = await operations.rerun(actor, run, from_stage=None if from_stage is None else _stage(from_stage))
+        again = await operations.rerun(actor, run, from_stage=None if from_stage is None else stage_name(from_stage))
         return await presenter.run(again)
-
-
-def _add_logs(app: FastAPI, api: Api) -> None:
-    logs, operations, store = api.resources.logs, api.operations, api.resources.store
-
-    async def find(run: str, stage: str) -> tuple[Run, LogId]:
-        found = await operations.find_run(run)
-        name = _stage(stage)
-        if found.stage(name) is None:
-            raise NotFoundError(f"{found.id} has no stage {stage}")
-        return found, LogId(found.id, name)
-
-    @app.get("/v1/runs/{run}/stages/{stage}/log", response_class=Response)
-    async def read(
-        run: str,
-        stage: str,
-        offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
-        limit: Annotated[int | None, Query(ge=0, le=2**62)] = None,
-        follow: bool = False,
-    ) -> Response:
-        found, log = await find(run, stage)
-        size = await logs.size(log)
-
-        async def is_over() -> bool:
-            now = (await store.runs.get(found.id)).stage(log.stage)
-            return now is None or now.state in STAGE_ENDED
-
-        async def read_on() -> AsyncIterator[bytes]:
-            at, end = offset, size if limit is None else min(size, offset + limit)
-            while at < end and (data := await logs.read(log, at, min(end - at, 256 * 1024))):
-                at += len(data)
-                yield data
-
-        return StreamingResponse(
-            logs.follow(log, offset, is_over) if follow else read_on(),
-            media_type="application/octet-stream",
-            headers={"Seamless-Log-Size": str(size)},
-        )
-
-    @app.get("/v1/runs/{run}/stages/{stage}/log/times")
-    async def times(
-        run: str,
-        stage: str,
-        offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
-        limit: Annotated[int, Query(ge=1, le=10000)] = 1000,
-    ) -> list[tuple[int, str]]:
-        _, log = await find(run, stage)
-        stamps = await logs.times(log, offset, limit=limit)
-        return [(stamp.offset, stamp.at.isoformat().replace("+00:00", "Z")) for stamp in stamps]
 
 
 def _add_events(app: FastAPI, api: Api) -> None:
@@ -302,8 +268,12 @@ def _add_events(app: FastAPI, api: Api) -> None:
         kind: str | None = None,
         service: str | None = None,
         run: str | None = None,
+        before: Annotated[int | None, Query(ge=0, le=2**62)] = None,
     ) -> list[wire.EventJSON]:
-        found = await events.after(after, limit=limit, kind=kind, service=service, run=run)
+        if before is not None:
+            found = await events.before(before, limit=limit, kind=kind, service=service, run=run)
+        else:
+            found = await events.after(after, limit=limit, kind=kind, service=service, run=run)
         return [event_json(event) for event in found]
 
     @app.get("/v1/events/stream", response_class=Response)
@@ -355,10 +325,3 @@ def _environment(name: str) -> Environment:
         return Environment(name)
     except ValueError:
         raise UsageError(f"there is no environment {name}", hint="staging or production") from None
-
-
-def _stage(name: str) -> StageName:
-    try:
-        return StageName(name)
-    except ValueError:
-        raise UsageError(f"there is no stage {name}", hint=f"one of {', '.join(StageName)}") from None

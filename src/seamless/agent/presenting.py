@@ -63,6 +63,22 @@ def event_json(event: Event) -> wire.EventJSON:
     }
 
 
+def deployment_json(deployment: Deployment) -> wire.DeploymentJSON:
+    return {
+        "id": deployment.id,
+        "service": deployment.service,
+        "environment": deployment.environment,
+        "run": deployment.run,
+        "trigger": deployment.trigger,
+        "commit": deployment.commit,
+        "digest": deployment.image.digest,
+        "state": deployment.state,
+        "reason": deployment.reason,
+        "created_at": to_time(deployment.created_at),
+        "ended_at": _time(deployment.ended_at),
+    }
+
+
 def hold_json(hold: Hold) -> wire.HoldJSON:
     return {"why": hold.why, "by": hold.by, "since": to_time(hold.since), "commit": hold.commit}
 
@@ -156,6 +172,7 @@ class Presenter:
         }
 
     async def image(self, image: Image) -> wire.ImageJSON:
+        built_by = await self._store.runs.get(image.run)
         there = [
             environment
             for environment in Environment
@@ -172,6 +189,8 @@ class Presenter:
             "run": image.run,
             "deployable": image.deployable,
             "environments": [str(environment) for environment in there],
+            "subject": built_by.subject,
+            "author": built_by.author,
         }
 
     async def service(self, name: str) -> wire.ServiceStatusJSON:

@@ -14,12 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from seamless.agent.logs.follower import SpoolFollower
 from seamless.agent.logs.index import IndexReader, Record
 from seamless.agent.logs.recording import Recording, in_thread, outlast, reported
 from seamless.agent.logs.redaction import Patterns
+from seamless.agent.logs.search import Found, compiled, line_at, search, start_of_line
 from seamless.agent.logs.spool import Spool
 from seamless.agent.logs.writer import LogWriter
 from seamless.errors import NotFoundError, ProgrammingError, UnavailableError, UsageError
@@ -28,6 +29,8 @@ from seamless.model import SERVICE_NAME, StageName
 _LOOK_AGAIN_S: Final = (0.01, 0.04)  # after something was seen; the longest, reached when nothing is for a while
 _THREADS: Final = 4
 _FOLLOW_CHUNK: Final = 256 * 1024
+_SEARCHERS: Final = 2  # threads; who searches must not hold up who records
+_SEARCH_S: Final = 0.25  # of one call; then the client says whether it still wants to know
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +82,14 @@ class LogStore:
         self._root = root
         self._cap = cap
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="log")
+        self._searchers = ThreadPoolExecutor(_SEARCHERS, thread_name_prefix="log search")
         self._recordings: dict[LogId, Recording | None] = {}  # None: being opened
         self._looking: asyncio.Task[None] | None = None
         self._followers: dict[LogId, set[_Follower]] = {}
 
     def close(self) -> None:
         self._threads.shutdown()
+        self._searchers.shutdown()
 
     @contextlib.asynccontextmanager
     async def record(
@@ -209,6 +214,37 @@ class LogStore:
     async def offset_at(self, log: LogId, at: datetime) -> int:
         """Where the first byte lies that was written at that time or later; the log's size when there is none."""
         return await asyncio.to_thread(_offset_at, log.path(self._root), int(at.timestamp() * 1e9))
+
+    async def search(
+        self, log: LogId, pattern: str, start: int, *, ignore_case: bool, backwards: bool, limit: int
+    ) -> tuple[Found, int]:
+        """Lines in which the regular expression `pattern` is found, nearest first, and the log's size.
+
+        Looks for a moment only: see `Found.reached`. Raises UsageError for what is no regular expression.
+        """
+        expression = compiled(pattern, ignore_case=ignore_case)
+        path = log.path(self._root)
+
+        def look() -> tuple[Found, int]:
+            size = _last(path).size
+            if not size:
+                return Found(0), 0
+            options: dict[str, Any] = {"backwards": backwards, "limit": limit, "budget_s": _SEARCH_S}
+            return search(path, size, expression, start, **options), size
+
+        return await in_thread(self._searchers, look)
+
+    async def line_at(self, log: LogId, offset: int) -> tuple[int, int]:
+        """The number (from 1) and the start of the line that holds `offset`."""
+        path = log.path(self._root)
+        size = await self.size(log)
+        return await in_thread(self._searchers, lambda: line_at(path, min(offset, size))) if size else (1, 0)
+
+    async def start_of_line(self, log: LogId, number: int) -> tuple[int, int]:
+        """The number and the start of that line, or of the last one."""
+        path = log.path(self._root)
+        size = await self.size(log)
+        return await in_thread(self._searchers, lambda: start_of_line(path, size, number)) if size else (1, 0)
 
     def _notify(self, log: LogId) -> None:
         for follower in self._followers.get(log, ()):

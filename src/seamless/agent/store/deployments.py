@@ -89,6 +89,17 @@ class Deployments:
         )
         return None if row is None else rows.deployment(row)
 
+    async def history(
+        self, service: str | None, environment: Environment | None, *, before: int | None, limit: int
+    ) -> list[Deployment]:
+        """Newest first; `before` is an id."""
+        found = await self._db.rows(
+            "SELECT * FROM deployments WHERE (?1 IS NULL OR service = ?1) AND (?2 IS NULL OR environment = ?2)"
+            " AND (?3 IS NULL OR id < ?3) ORDER BY id DESC LIMIT ?4",
+            (service, environment, before, limit),
+        )
+        return [rows.deployment(row) for row in found]
+
     async def unknown(self, service: str, environment: Environment) -> list[Deployment]:
         """Those that were lost sight of, oldest first."""
         found = await self._db.rows(

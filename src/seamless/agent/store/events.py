@@ -101,3 +101,20 @@ class Events:
             (after, kind, service, run, limit),
         )
         return [rows.event(row) for row in found]
+
+    async def before(
+        self,
+        before: int,
+        *,
+        limit: int = 100,
+        kind: str | None = None,
+        service: str | None = None,
+        run: str | None = None,
+    ) -> list[Event]:
+        """Newest first."""
+        found = await self._db.rows(
+            "SELECT * FROM events WHERE id < ?1 AND (?2 IS NULL OR kind = ?2)"
+            " AND (?3 IS NULL OR service = ?3) AND (?4 IS NULL OR run = ?4) ORDER BY id DESC LIMIT ?5",
+            (before, kind, service, run, limit),
+        )
+        return [rows.event(row) for row in found]
