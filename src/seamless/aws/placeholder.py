@@ -20,7 +20,7 @@ def command(port: int | None, health: str) -> list[str]:
     """For busybox: serves one page at / and at the health path; without a port it only waits."""
     if port is None:
         return ["sh", "-c", "trap exit TERM; while :; do sleep 3600 & wait; done"]
-    page = _ROOT + posixpath.normpath("/" + unquote(urlsplit(health).path))
+    page = _ROOT + posixpath.normpath("/" + unquote(urlsplit(health).path).lstrip("/"))
     if health == "" or health.endswith("/") or page == f"{_ROOT}/":
         page = posixpath.join(page, "index.html")
     folder = posixpath.dirname(page)
