@@ -8,6 +8,9 @@
     ├── RefusedError           not in this state, or not by this user    exit 5, HTTP 409
     │   └── ForbiddenError     not by this user                          exit 5, HTTP 403
     ├── UnavailableError       a far end cannot be reached now           exit 1, HTTP 503
+    │   └── HostError          of the agent's own host: never a verdict
+    │       ├── StorageError            its disk is full or cannot be used
+    │       └── EngineUnavailableError  its Docker Engine does not answer
     ├── StageError             a stage failed, with the reason that the run shows
     │   └── InterruptedStageError   its work was lost, not its verdict: try again
     └── ProgrammingError       a transition that the table does not have, and the like   exit 1, HTTP 500
@@ -72,6 +75,18 @@ class UnavailableError(SeamlessError):
 
     code = "unavailable"
     http_status = 503
+
+
+class HostError(UnavailableError):
+    """The agent's own host is in trouble, which passes: no verdict on what met it, which is done again."""
+
+
+class StorageError(HostError):
+    """The disk is full, or cannot be written or read for another reason that may pass."""
+
+
+class EngineUnavailableError(HostError):
+    """The Docker Engine does not answer: a request may or may not have had its effect."""
 
 
 class StageError(SeamlessError):

@@ -24,6 +24,7 @@ class VersionJSON(TypedDict):
     config_file: str
     config_error: str | None  # why the file's newest content is not in force
     data_dir: str
+    trouble: list[str]  # of its host: why it takes no new work
 
 
 class StageJSON(TypedDict):

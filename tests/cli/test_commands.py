@@ -261,7 +261,15 @@ def test_a_bug_is_one_line_and_a_file(agent: FakeAgent, seamless: Seamless, home
 def test_every_reading_command_has_json_as_the_agent_said_it(agent: FakeAgent, seamless: Seamless) -> None:
     found = run(subject="\x1b]0;x\x07 \u202e 日本")
     listed = [found]
-    handshake = {"api": 1, "version": "0.1.0", "pid": 7, "ready": True, "config_file": "/c", "config_error": None}
+    handshake = {
+        "api": 1,
+        "version": "0.1.0",
+        "pid": 7,
+        "ready": True,
+        "config_file": "/c",
+        "config_error": None,
+        "trouble": [],
+    }
     agent.answers["GET", "version"] = (200, {**handshake, "data_dir": "/d"})
     agent.answers["GET", "services/payment"] = (200, {"service": "payment", "parameters": {}, "sources": {}})
     agent.answers["GET", "runs/payment-42"] = (200, found)

@@ -51,6 +51,9 @@ class ScriptedExecutor:
         self._containers: dict[str, _Container] = {}
         self._views: dict[str, Found] = {}
 
+    async def answers(self) -> bool:
+        return True
+
     async def ensure_image(self, image: str) -> str:
         if image in self.missing:
             raise ImageMissingError(f"the image {image} cannot be had: it is missing in the script")

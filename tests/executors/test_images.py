@@ -20,7 +20,7 @@ from seamless.executors.docker import DockerExecutor
 from seamless.executors.helper_image import is_static
 from seamless.executors.images import is_final
 
-from .conftest import Place
+from .conftest import Place, import_image
 
 pytestmark = pytest.mark.engine
 
@@ -152,6 +152,19 @@ def test_a_helper_image_of_ones_own(place: Place) -> None:
     place.run(body, helper_image=place.image)
     with pytest.raises(ConfigError, match=r"agent.helper_image 127.0.0.1:1/none cannot be had"):
         place.run(body, helper_image="127.0.0.1:1/none")
+
+
+def test_a_helper_image_without_the_user_nobody_is_refused_with_these_words(place: Place) -> None:
+    async def body(executor: DockerExecutor) -> None:
+        raise AssertionError("it was taken")
+
+    files = {"bin/busybox": Path("/bin/busybox").read_bytes(), "etc/passwd": b"root:x:0:0:root:/:/bin/sh\n"}
+    image = import_image(files, {f"bin/{name}": "busybox" for name in ("sh", "grep", "ip", "sleep", "su")})
+    try:
+        with pytest.raises(ConfigError, match=f"{image} cannot be used: .*nobody"):
+            place.run(body, helper_image=image)
+    finally:
+        place.api.remove_image(image, force=True)
 
 
 @pytest.mark.parametrize(

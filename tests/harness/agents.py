@@ -150,7 +150,13 @@ class Agent:
         """Until the stage's log has this text in it."""
         deadline = time.monotonic() + within_s
         while text not in self.read_log(run, stage):
-            assert time.monotonic() < deadline, f"{text!r} is not in the log:\n{self.read_log(run, stage)}"
+            found = self.client.run(run)
+            told = (
+                f"{text!r} is not in the log of {stage}:\n{self.read_log(run, stage)}\n{stages(found)}\n{self.said()}"
+            )
+            assert time.monotonic() < deadline, told
+            if found["state"] in RUN_ENDED and text not in self.read_log(run, stage):
+                raise AssertionError(told)
             time.sleep(_POLL_S)
 
     def run(self, service: str, **wanted: object) -> RunJSON:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Iterable
@@ -18,22 +19,26 @@ from seamless.stages.build import image_repository, remove_image
 from seamless.transitions import RunState
 
 _KEEPERS: Final = frozenset({"deployment", "network"})  # roles that are nobody's run
-_KEPT_CHECK_S: Final = 300.0
+_TURN_S: Final = 20.0
+_KEPT_CHECK_TURNS: Final = 15
 _log = logging.getLogger(__name__)
 
 
 class Cleaner:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
+        self._again: dict[str, Run] = {}
 
     async def clean(self, run: Run) -> None:
-        """Idempotent. What cannot be removed now is tried again when the agent starts."""
+        """Idempotent. What cannot be removed now is tried again, also by the next agent."""
+        self._again.pop(run.id, None)
         try:
             await self.remove_objects(run.id)
             await self._finish(run)
             await self._resources.workspaces.maintain(run)
-        except (SeamlessError, OSError):
-            _log.exception("could not clean up after %s; the next start of the agent tries again", run.id)
+        except (SeamlessError, OSError) as error:
+            _log.warning("could not clean up after %s, and will try again: %s", run.id, error)
+            self._again[run.id] = run
 
     async def remove_objects(self, run: str) -> None:
         """Containers, volumes and networks of a run whose stages have all ended, but for what it deployed.
@@ -51,12 +56,18 @@ class Cleaner:
             _log.exception("could not remove what earlier runs left; the next start of the agent tries again")
         for ended in await self._resources.store.runs.uncleaned():
             await self.clean(ended)
-        while True:
-            try:
-                await self._resources.workspaces.discard_views(await self._resources.store.workspaces.expired_views())
-            except (SeamlessError, OSError):
-                _log.exception("could not remove a workspace that was kept; tried again in %g s", _KEPT_CHECK_S)
-            await asyncio.sleep(_KEPT_CHECK_S)
+        for turn in itertools.count():
+            for ended in list(self._again.values()):
+                await self.clean(ended)
+            if turn % _KEPT_CHECK_TURNS == 0:
+                await self._discard_expired()
+            await asyncio.sleep(_TURN_S)
+
+    async def _discard_expired(self) -> None:
+        try:
+            await self._resources.workspaces.discard_views(await self._resources.store.workspaces.expired_views())
+        except (SeamlessError, OSError):
+            _log.exception("could not remove a workspace that was kept; it is tried again")
 
     async def _remove_strays(self) -> None:
         by_run: dict[str, list[Found]] = defaultdict(list)

@@ -11,7 +11,7 @@ from seamless.agent.resources import Resources
 from seamless.agent.store import Store
 from seamless.agent.verdicts import StopSwitch, Verdict
 from seamless.config import EnvironmentSettings
-from seamless.errors import SeamlessError, StageError, UnavailableError
+from seamless.errors import SeamlessError, StageError, StorageError, UnavailableError
 from seamless.model import Deployment, Environment, Run, Trigger, short
 from seamless.stages import StageContext
 from seamless.targets import DeployOutcome, DeployRequest, Target
@@ -55,12 +55,16 @@ class Deployer:
                 if not await target.has_image(deployment.image):
                     raise StageError(f"the image {deployment.image.pullable} of {short(deployment.commit)} is gone")
                 deployment = await self._store.deployments.transition(deployment, DeploymentEvent.SUBMIT)
+        except StorageError:
+            raise
         except SeamlessError as error:
             return self._abandoned(deployment, StageEvent.FAIL, error.message)
         request = _request(context, deployment, settings, switch.asked)
         journal = DeploymentJournal(self._store, deployment)
         try:
             outcome = await target.deploy(request, journal, context.line)
+        except StorageError:
+            raise
         except UnavailableError as error:
             outcome = DeployOutcome(DeploymentEvent.LOSE_SIGHT, error.message)
         except StageError as error:

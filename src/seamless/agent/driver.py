@@ -142,6 +142,8 @@ class Driver:
                 await self._passed(run, name)
             return True
         environment = STAGE_ENVIRONMENT.get(name)
+        if environment is None and self._resources.room.shortage() is not None:
+            return False  # the engine wakes us when there is room
         if environment is not None:
             refused = await self._refused(run, environment)
             if refused is not None:

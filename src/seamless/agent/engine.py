@@ -12,6 +12,7 @@ from seamless.agent.gate import Gatekeeper
 from seamless.agent.resources import Resources
 from seamless.agent.slots import Slots
 from seamless.agent.stage_runner import StageRunner
+from seamless.errors import HostError
 from seamless.model import Run
 
 _DRIVER_RETRY_S: Final = 5.0
@@ -68,6 +69,11 @@ class Engine:
             if run.rpartition("-")[0] == service:
                 driver.wake()
 
+    def wake_all(self) -> None:
+        """Something changed that any run may wait for: there is room again."""
+        for driver in self._drivers.values():
+            driver.wake()
+
     def configure(self) -> None:
         """A new configuration is in force."""
         self._slots.resize(self._resources.config().agent.max_parallel_runs)
@@ -79,8 +85,10 @@ class Engine:
                 break
             except asyncio.CancelledError:
                 raise
-            except Exception:  # a full disk, a bug: the run is in the store and goes on from there
-                _log.exception("the driver of %s failed; it begins again in %g s", run.id, _DRIVER_RETRY_S)
+            except Exception as error:  # a full disk, a bug: the run is in the store and goes on from there
+                why = error.message if isinstance(error, HostError) else f"{type(error).__name__}: {error}"
+                trace = None if isinstance(error, HostError) else error
+                _log.error("%s waits %g s and goes on then: %s", run.id, _DRIVER_RETRY_S, why, exc_info=trace)
                 await asyncio.sleep(_DRIVER_RETRY_S)
                 driver = Driver(run.id, self._resources, self._slots, self._runner, self._gatekeeper)
                 self._drivers[run.id] = driver

@@ -11,9 +11,9 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import uvicorn
 
@@ -33,6 +33,7 @@ from seamless.agent.presenting import Presenter
 from seamless.agent.reactions import react
 from seamless.agent.releases import Releases
 from seamless.agent.resources import Resources
+from seamless.agent.room import Room
 from seamless.agent.stalls import STALL_LOG, record_stalls
 from seamless.agent.store import Store
 from seamless.agent.supervision import Supervisor
@@ -44,6 +45,7 @@ from seamless.forges.git import GitForge
 from seamless.secretrefs import resolve
 from seamless.targets.docker import DockerTarget
 
+T = TypeVar("T")
 _FOLDERS: Final = ("logs", "spool", "work", "mirrors")
 _log = logging.getLogger("seamless.agent")
 
@@ -117,9 +119,16 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             known = config().registries.get(registry)
             return None if known is None else (known.username, resolve(known.password))
 
-        executor = await DockerExecutor.connect(installation, data_dir, agent.helper_image, auth=login)
+        connecting = DockerExecutor.connect(installation, data_dir, agent.helper_image, auth=login)
+        executor = await _unless(ending, connecting)
+        if executor is None:
+            return
         stack.push_async_callback(executor.close)
         forge = GitForge(data_dir / "mirrors", ca_bundle=agent.ca_bundle)
+        room = Room(
+            {"the data directory": data_dir, "the Docker Engine": executor.engine_folder},
+            lambda: config().agent.min_free,
+        )
         resources = Resources(
             data_dir=data_dir,
             installation=installation,
@@ -130,6 +139,7 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             workspaces=RunWorkspaces(data_dir, installation, store, forge, executor),
             forge=forge,
             clouds=clouds,
+            room=room,
             targets={"docker": DockerTarget(installation, login)},
         )
         gatekeeper = Gatekeeper(store, forge)
@@ -154,6 +164,7 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             engine.configure()
             poller.configure()
 
+        background.append(asyncio.create_task(room.watch(store, engine.wake_all), name="room"))
         background.append(asyncio.create_task(config.watch(store, reconfigured), name="configuration"))
 
         def about() -> wire.VersionJSON:
@@ -165,6 +176,7 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
                 "config_file": str(config().file),
                 "config_error": config.error,
                 "data_dir": str(data_dir),
+                "trouble": [] if (short := room.shortage()) is None else [short],
             }
 
         async def reload(actor: str) -> None:
@@ -200,6 +212,20 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             _log.info("stopping; what runs in containers goes on, and the next agent takes it up")
             server.should_exit = True
             await serving
+
+
+async def _unless(ending: asyncio.Event, work: Coroutine[None, None, T]) -> T | None:
+    """What comes of `work`, None when the agent is told to end before that."""
+    task = asyncio.create_task(work)
+    told = asyncio.create_task(ending.wait())
+    try:
+        await asyncio.wait({task, told}, return_when=asyncio.FIRST_COMPLETED)
+        return await task if task.done() else None
+    finally:
+        told.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
 
 
 class _Server(uvicorn.Server):

@@ -70,6 +70,7 @@ class Operations:
         """A manual run of a branch, tag, ref or commit."""
         self.require(actor, Role.OPERATOR, f"run {service}")
         parameters = self.parameters_of(service)
+        self._resources.room.require()  # before anything is fetched
         repository = await asyncio.to_thread(repository_of, parameters.repo, parameters.git)
         resolved = await self._resources.forge.resolve(repository, ref or f"refs/heads/{parameters.branch}")
         if resolved.ref.startswith("refs/") and not resolved.ref.startswith(("refs/heads/", "refs/tags/")):
@@ -104,6 +105,7 @@ class Operations:
     async def start_for_push(self, actor: Actor, service: str, ref: str, commit: str) -> Run | None:
         """A run for a new head of the service's branch; None when that head had been seen."""
         parameters = self.parameters_of(service)
+        self._resources.room.require()
         options = RunOptions(on_branch=True)
         info = await self._describe(parameters, ref, commit)
         async with self._store.transaction():
@@ -118,6 +120,7 @@ class Operations:
         """Refuses a `--local` run before its tree is taken in."""
         self.require(actor, Role.OPERATOR, f"run {service}")
         self.parameters_of(service)
+        self._resources.room.require()
 
     async def start_local(self, actor: Actor, service: str, commit: str, tree: Path) -> Run:
         """The checks of a tree that the client has streamed to the tar file `tree`, which is taken over."""
@@ -150,6 +153,9 @@ class Operations:
         author: str,
         rerun_of: str | None = None,
     ) -> NewRun:
+        """Raises StorageError when there is no room for a run that is to write much."""
+        if trigger not in (Trigger.ROLLBACK, Trigger.PROMOTE):
+            self._resources.room.require()
         return NewRun(
             service=service,
             trigger=trigger,

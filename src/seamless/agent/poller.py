@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from typing import Final
@@ -11,7 +12,7 @@ from seamless.agent.operations import Operations
 from seamless.agent.resources import Resources
 from seamless.agent.workspaces import repository_of
 from seamless.config import Parameters
-from seamless.errors import SeamlessError
+from seamless.errors import HostError, SeamlessError, StorageError
 from seamless.model import Actor, Trigger
 
 _POLLER: Final = Actor("poller")
@@ -61,13 +62,17 @@ class Poller:
                 failures = 0
                 await self._resources.store.heads.set_problem(service, None)
             except SeamlessError as error:
-                failures += 1
-                if await self._resources.store.heads.set_problem(service, error.message):
-                    _log.warning("%s: %s", service, error.message)
+                failures += not isinstance(error, HostError)  # the repository is none the worse for our trouble
+                await self._tell(service, error.message)
             except Exception:
                 failures += 1
                 _log.exception("polling %s failed", service)
             await asyncio.sleep(next_delay_s(parameters.poll_interval, failures, random.random()))
+
+    async def _tell(self, service: str, problem: str) -> None:
+        with contextlib.suppress(StorageError):
+            if await self._resources.store.heads.set_problem(service, problem):
+                _log.warning("%s: %s", service, problem)
 
     async def _look(self, service: str, parameters: Parameters) -> None:
         ref = f"refs/heads/{parameters.branch}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seamless.agent.logs import LogStore
+from seamless.agent.room import Room
 from seamless.agent.store import Store
 from seamless.agent.workspaces import RunWorkspaces
 from seamless.aws.sessions import Clouds
@@ -27,6 +28,7 @@ class Resources:
     workspaces: RunWorkspaces
     forge: Forge
     clouds: Clouds
+    room: Room
     targets: Mapping[str, Target]  # by the name that an environment's `target` has
 
     def spool(self, run: str, stage: str, attempt: int) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -18,7 +19,14 @@ from seamless.agent.resources import Resources
 from seamless.agent.verdicts import StopSwitch, Verdict
 from seamless.clock import spent_s
 from seamless.config import Parameters, format_duration
-from seamless.errors import InterruptedStageError, SeamlessError, StageError
+from seamless.errors import (
+    EngineUnavailableError,
+    HostError,
+    InterruptedStageError,
+    SeamlessError,
+    StageError,
+    StorageError,
+)
 from seamless.model import STAGE_ENVIRONMENT, Run, Stage, StageName, Trust
 from seamless.secretrefs import resolve_all
 from seamless.stages import StageContext, StageResult, checks, prepare, skip_reason
@@ -26,6 +34,8 @@ from seamless.transitions import StageEvent, StageState, after_failure, after_in
 
 _CHECKS: Final = (StageName.CODE_QUALITY, StageName.UNIT_TEST)
 _GRACE_S: Final = 10.0  # between asking a container to end and killing it
+_ENGINE_AGAIN_S: Final = 1.0
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _log = logging.getLogger(__name__)
 
 
@@ -59,6 +69,8 @@ class StageRunner:
         try:
             secrets = await asyncio.to_thread(_secrets_of, run, stage, parameters)
             hidden = await asyncio.to_thread(self._hidden, parameters, secrets)
+        except StorageError:
+            raise
         except SeamlessError as error:
             return await self._refused(run, stage, parameters, error)
         log = LogId(run.id, stage.name)
@@ -70,6 +82,8 @@ class StageRunner:
                 verdict = await self._to_verdict(context, switch)
             except StageError as error:
                 verdict = self._failed(run, stage, parameters, error)
+            if stage.name is StageName.PREPARE and verdict.event in (StageEvent.RETRY, StageEvent.INTERRUPT):
+                await self._discard_ahead(run, parameters)
             if verdict.reason is not None:
                 await recording.line(f"{stage.name}: {verdict.reason}")
         return _redacted(verdict, patterns)
@@ -119,6 +133,15 @@ class StageRunner:
         Spool(context.spool).close()
         await checks.make_ahead(context)
 
+    async def _discard_ahead(self, run: Run, parameters: Parameters) -> None:
+        """prepare is done again: what was made over this attempt's workspace is not what the checks must see."""
+        for stage in run.stages:
+            if stage.name in _CHECKS and stage.state is StageState.IDLE:
+                await self._ahead.settle(run.id, stage.name)
+                coming = dataclasses.replace(stage, attempt=stage.attempt + 1)
+                context = self._context(run, coming, parameters, {}, Patterns(()), _say_nothing)
+                await self._resources.executor.remove(context.container_name)
+
     async def settle(self, run: str) -> None:
         """Returns when nothing is being made for a run any more."""
         await self._ahead.settle(run)
@@ -157,6 +180,26 @@ class StageRunner:
             await _end(work)
 
     async def _perform(self, context: StageContext) -> StageResult:
+        """The stage's work. While the engine does not answer it waits, as long as the stage's time lasts."""
+        if context.stage.interruptions:
+            await self._until_engine_answers(context, "")
+        while True:
+            try:
+                return await self._attempt(context)
+            except EngineUnavailableError as error:
+                await self._until_engine_answers(context, error.message)
+                context = dataclasses.replace(context, resumed=True)
+
+    async def _until_engine_answers(self, context: StageContext, why: str) -> None:
+        executor = self._resources.executor
+        if why or not await executor.answers():
+            await context.line(f"waiting for the Docker Engine{why and ': '}{why}")
+            await asyncio.sleep(_ENGINE_AGAIN_S)  # also when it answers now: who fails at once must not be busy
+            while not await executor.answers():  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(_ENGINE_AGAIN_S)
+            await context.line("the Docker Engine answers again")
+
+    async def _attempt(self, context: StageContext) -> StageResult:
         try:
             match context.stage.name:
                 case StageName.PREPARE:
@@ -167,11 +210,15 @@ class StageRunner:
                     return await perform_build(context, self._resources)
                 case _:
                     return await perform_integration(context, self._resources)
-        except StageError:
+        except (StageError, HostError):
             raise
         except SeamlessError as error:
             raise StageError(error.message, hint=error.hint) from error
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                raise StorageError(
+                    f"{error.filename or self._resources.data_dir}: {(error.strerror or str(error)).lower()}"
+                ) from error
             _log.exception("%s of %s met an error of our own", context.stage.name, context.run.id)
             raise StageError(
                 f"an error in Seamless itself: {type(error).__name__}: {error}",
@@ -181,6 +228,8 @@ class StageRunner:
     def _failed(self, run: Run, stage: Stage, parameters: Parameters, error: StageError) -> Verdict:
         """The pure functions beside the table decide whether there is another attempt."""
         reason = error.message if error.hint is None else f"{error.message} ({error.hint})"
+        if (short := self._resources.room.shortage()) is not None:
+            reason = f"{reason}; {short}"
         if isinstance(error, InterruptedStageError):
             event = after_interruption(stage.interruptions + 1, parameters.max_interruptions)
             if event is StageEvent.GIVE_UP:

@@ -45,6 +45,8 @@ def start(context: typer.Context) -> None:
     print(f"the agent is {'ready' if is_new else 'running already'} (pid {agent['pid']}, {session.socket_path})")
     if agent["config_error"]:
         print(f"seamless: not in force: {agent['config_error']}", file=sys.stderr)
+    for trouble in agent["trouble"]:
+        print(f"seamless: no new work is taken: {trouble}", file=sys.stderr)
 
 
 @app.command()
@@ -168,3 +170,5 @@ def status(context: typer.Context, as_json: Annotated[bool, typer.Option("--json
     print(f"  data           {answer['data_dir']}")
     if answer["config_error"]:
         print(f"  not in force   {answer['config_error']}")
+    for trouble in answer["trouble"]:
+        print(f"  no new work    {trouble}")

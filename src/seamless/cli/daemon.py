@@ -18,6 +18,7 @@ from seamless.cli import installing
 from seamless.cli.session import Session
 from seamless.connection import ConnectionLostError
 from seamless.errors import ConfigError, ForbiddenError, RefusedError, SeamlessError, UnavailableError
+from seamless.logtext import plain
 
 if TYPE_CHECKING:
     from seamless.wire import VersionJSON
@@ -53,7 +54,9 @@ def start(session: Session) -> tuple[VersionJSON, bool]:
     said_from = log.stat().st_size
     process = None if there else _spawn(config_file, log)
     deadline = time.monotonic() + _START_S
+    shown = said_from
     while time.monotonic() < deadline:
+        shown = _pass_on_warnings(log, shown)
         if (answer := _handshake(session)) and answer["ready"]:
             return answer, process is not None and answer["pid"] == process.pid
         if process and (code := process.poll()) is not None:
@@ -133,6 +136,17 @@ def _open_log(data_dir: Path) -> Path:
             hint="Set agent.data_dir to one that you may write to",
         ) from None
     return log
+
+
+def _pass_on_warnings(log: Path, offset: int) -> int:
+    """Shows what the agent warns of while it starts, each whole line once; returns where to go on."""
+    with log.open("rb") as file:
+        file.seek(offset)
+        whole, newline, _ = file.read(_SHOWN_BYTES).rpartition(b"\n")
+    for line in whole.decode(errors="replace").splitlines():
+        if " WARNING " in line:
+            print(f"seamless: {plain(line.partition(' WARNING ')[2].partition(': ')[2])}", file=sys.stderr)
+    return offset + len(whole) + len(newline)
 
 
 def _said(log: Path, offset: int) -> str:

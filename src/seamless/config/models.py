@@ -323,6 +323,9 @@ class Agent(Table):
         default="", description="image of the small helper containers; empty: made here"
     )
     log_cap: v.LogSize = Field(default=2**30, description="the most that is kept of a stage's log")
+    min_free: v.SizeOrZero = Field(
+        default=2**30, description='with less free on its disks the agent takes no new work; "0k" for no limit'
+    )
     poll: bool = Field(default=True, description="ask repositories for new commits")
 
     @field_validator("data_dir")

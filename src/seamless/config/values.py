@@ -275,6 +275,7 @@ Duration = Annotated[
 DurationOrZero = Annotated[float, Words("duration"), BeforeValidator(_read_duration), AfterValidator(_bounded_duration)]
 MemorySize = Annotated[int, Words("size"), BeforeValidator(_read_size), _size_between("6m", "1024t")]
 LogSize = Annotated[int, Words("size"), BeforeValidator(_read_size), _size_between("64k", "1024t")]
+SizeOrZero = Annotated[int, Words("size"), BeforeValidator(_read_size), _size_between("0k", "1024t")]
 Port = Annotated[int, Words("port"), Ge(1), Le(65535)]
 
 ServiceName = Annotated[str, Words("service"), AfterValidator(_service_name)]

@@ -143,9 +143,12 @@ class Shell(Protocol):
 class Executor(Protocol):
     """Runs containers; see the module's text for order and idempotence.
 
-    Every method raises `seamless.errors.UnavailableError` when the engine does not answer (after
+    Every method raises `seamless.errors.EngineUnavailableError` when the engine does not answer (after
     bounded retries of what is safe to retry).
     """
+
+    async def answers(self) -> bool:
+        """Whether the engine answers now; known within seconds."""
 
     async def ensure_image(self, image: str) -> str:
         """Pulls `image` unless it is here; returns its id. Raises ImageMissingError."""

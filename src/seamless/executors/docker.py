@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
-from seamless.errors import InterruptedStageError, ProgrammingError, StageError, UnavailableError
+from seamless.errors import EngineUnavailableError, InterruptedStageError, ProgrammingError, StageError
 from seamless.executors import (
     ContainerExit,
     ContainerGoneError,
@@ -30,7 +30,7 @@ from seamless.executors import (
 from seamless.executors.chores import Chores
 from seamless.executors.container_config import Body, owned, shell_body, stage_body
 from seamless.executors.engine import Engine, EngineError
-from seamless.executors.helper_image import ensure_helper_image
+from seamless.executors.helper_image import check_helper_image, ensure_helper_image
 from seamless.executors.images import Credentials, Images
 from seamless.executors.inspection import ContainerState, verdict
 from seamless.executors.inventory import ROLE_HELPER, ROLE_NETWORK, Inventory
@@ -87,6 +87,8 @@ class DockerExecutor:
             network, chore = (owned({}, installation, role) for role in (ROLE_NETWORK, ROLE_HELPER))
             pool = NetworkPool(engine, image=helper, prefix=prefix, labels=network, size=pool_size)
             chores = Chores(engine, image=helper, prefix=prefix, labels=chore)
+            if helper_image:
+                await check_helper_image(chores, helper_image)
             views = Views(engine, chores, data_dir=data_dir, installation=installation)
             executor = cls(engine, images, pool, views, installation=installation)
             await executor._sweep()
@@ -115,6 +117,14 @@ class DockerExecutor:
         await self._pool.close()
         self._engine.close()
 
+    @property
+    def engine_folder(self) -> Path:
+        """Where the engine keeps images, containers and volumes."""
+        return self._engine.folder
+
+    async def answers(self) -> bool:
+        return await self._engine.answers()
+
     async def ensure_image(self, image: str) -> str:
         return await self._images.ensure(image)
 
@@ -141,7 +151,7 @@ class DockerExecutor:
                 attempt = 0
                 # Its answer may be stale or cut off when the engine stops; only `inspect` is believed.
                 await self._engine.exchange("POST", f"/containers/{state.id}/wait")
-            except UnavailableError:
+            except EngineUnavailableError:
                 await asyncio.sleep(_BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)])
                 attempt += 1
 
@@ -285,9 +295,9 @@ class DockerExecutor:
             except _DeadNamespaceError:
                 await self._remove(spec.name)  # never started, so nothing is lost
                 self._pool.renew()
-            except UnavailableError:
+            except EngineUnavailableError:
                 await asyncio.sleep(delay_s)  # it may have started: look again
-        raise UnavailableError(f"the Docker Engine did not start the container {spec.name}")
+        raise EngineUnavailableError(f"the Docker Engine did not start the container {spec.name}")
 
     async def _start_created(self, image: str, state: ContainerState) -> None:
         await self._require_shell(image, state)

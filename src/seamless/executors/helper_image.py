@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from seamless.errors import ConfigError, StageError
+from seamless.executors.chores import Chores
 from seamless.executors.engine import Engine, EngineError
 from seamless.executors.images import Images
 
@@ -23,7 +24,7 @@ _FALLBACK: Final = "busybox:stable-musl"
 _BINARIES: Final = ("busybox", "busybox.static", "busybox-static")
 _APPLETS: Final = ("sh", "cat", "chown", "cp", "find", "ip", "rm", "sleep", "su")
 _PASSWD: Final = b"root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
-_LAYOUT: Final = 1  # part of the tag: to be raised when what `_archive` makes changes
+_LAYOUT: Final = 2  # part of the tag: to be raised when what `_archive` makes changes
 
 _PT_INTERP: Final = 3
 
@@ -49,6 +50,17 @@ async def ensure_helper_image(engine: Engine, images: Images, configured: str) -
             hint="sudo apt-get install busybox-static, or name an image with busybox as agent.helper_image",
         ) from error
     return _FALLBACK
+
+
+async def check_helper_image(chores: Chores, image: str) -> None:
+    """Raises ConfigError when a configured image cannot hold a network namespace as nobody."""
+    try:
+        await chores.run(["su", "-s", "/bin/sh", "nobody", "-c", "true"], [])
+    except StageError as error:
+        raise ConfigError(
+            f"agent.helper_image {image} cannot be used: {error.message}",
+            hint="busybox:stable-musl has all that is needed, and so has what is made here when the key is empty",
+        ) from error
 
 
 async def _import(engine: Engine, busybox: bytes) -> str:
@@ -86,6 +98,10 @@ def is_static(path: Path) -> bool:
 def _archive(busybox: bytes) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name in ("bin", "etc"):  # some storage drivers close a folder that the archive does not name
+            folder = tarfile.TarInfo(name)
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(folder)
         for name, content, mode in (("bin/busybox", busybox, 0o755), ("etc/passwd", _PASSWD, 0o644)):
             file = tarfile.TarInfo(name)
             file.size, file.mode = len(content), mode

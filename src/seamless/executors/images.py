@@ -10,7 +10,7 @@ from typing import Any, Final
 from docker.auth import resolve_repository_name
 from docker.errors import InvalidRepository
 
-from seamless.errors import UnavailableError
+from seamless.errors import EngineUnavailableError
 from seamless.executors import ImageMissingError
 from seamless.executors.engine import Engine, EngineError
 
@@ -84,7 +84,11 @@ class Images:
             try:
                 await self._engine.call(self._pull_in_thread, image)
                 return
-            except (EngineError, UnavailableError) as error:
+            except EngineUnavailableError:
+                if delay_s is None:
+                    raise
+                await asyncio.sleep(delay_s)
+            except EngineError as error:
                 if delay_s is None or is_final(error.message):
                     raise ImageMissingError(f"the image {image} cannot be had: {error.message}") from error
                 await asyncio.sleep(delay_s)

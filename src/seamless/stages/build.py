@@ -20,7 +20,7 @@ from typing import Final
 from seamless import programs
 from seamless.config import Build, format_duration
 from seamless.crashpoints import crash_point
-from seamless.errors import InterruptedStageError, StageError, UnavailableError
+from seamless.errors import EngineUnavailableError, InterruptedStageError, StageError, UnavailableError
 from seamless.executors.builder import docker_cli
 from seamless.model import DigestKind, ImageRef, Trust
 from seamless.programs import Program, ProgramTimeoutError
@@ -296,9 +296,10 @@ async def _capture(command: Sequence[str]) -> str:
     try:
         captured = await programs.capture(Program(command, engine_environment()), timeout_s=_SHORT_CALL_S)
     except ProgramTimeoutError:
-        raise UnavailableError("the Docker Engine does not answer") from None
+        raise EngineUnavailableError("the Docker Engine does not answer") from None
     if captured.exit_code != 0:
-        raise UnavailableError(f"docker {command[1]} {command[2]} failed: {captured.message}")
+        kind = EngineUnavailableError if is_engine_lost(captured.message) else UnavailableError
+        raise kind(f"docker {command[1]} {command[2]} failed: {captured.message}")
     return captured.stdout.decode()
 
 

@@ -18,7 +18,7 @@ _PREFIXES: Final = re.compile(
 )
 _ENGINE_LOST: Final = re.compile(
     r"(?:cannot|couldn't) connect to (?:the )?docker daemon|error during connect|transport is closing|"
-    r"connection aborted|"
+    r"connection aborted|server did not provide an image ID|"
     r"error reading from server: EOF|code = Unavailable|connection reset by peer$|^unexpected EOF$|no active session",
     re.I,
 )

@@ -20,7 +20,7 @@ import yaml
 
 from seamless import programs
 from seamless.config import format_duration
-from seamless.errors import InterruptedStageError, StageError, UnavailableError
+from seamless.errors import EngineUnavailableError, InterruptedStageError, StageError, UnavailableError
 from seamless.executors.builder import compose_cli, docker_cli
 from seamless.programs import Program, ProgramTimeoutError
 from seamless.stages.build_failure import explain_build_failure, is_engine_lost
@@ -360,7 +360,8 @@ async def _capture(command: Sequence[str], environment: Mapping[str, str], *, ma
     try:
         captured = await programs.capture(Program(command, environment), timeout_s=_SHORT_CALL_S)
     except ProgramTimeoutError:
-        raise UnavailableError("the Docker Engine does not answer") from None
+        raise EngineUnavailableError("the Docker Engine does not answer") from None
     if captured.exit_code != 0 and not may_fail:
-        raise UnavailableError(f"docker {command[1]} {command[2]} failed: {captured.message}")
+        kind = EngineUnavailableError if is_engine_lost(captured.message) else UnavailableError
+        raise kind(f"docker {command[1]} {command[2]} failed: {captured.message}")
     return captured.stdout.decode()

@@ -22,7 +22,7 @@ from typing import Final
 import httpx
 
 from seamless import programs
-from seamless.errors import InterruptedStageError, StageError, UnavailableError
+from seamless.errors import EngineUnavailableError, InterruptedStageError, StageError, UnavailableError
 from seamless.executors.builder import docker_cli
 from seamless.model import DigestKind, ImageRef
 from seamless.programs import Program, ProgramTimeoutError, base_environment
@@ -137,7 +137,7 @@ async def image_available(image: ImageRef, auth: RegistryAuth) -> bool:
                 return False
             answer = await engine.get(f"/distribution/{image.pullable}/json", headers=headers)
     except httpx.HTTPError as error:
-        raise UnavailableError(f"the Docker Engine does not answer: {error}") from error
+        raise EngineUnavailableError(f"the Docker Engine does not answer: {error}") from error
     if answer.status_code == httpx.codes.OK:
         return True
     message = _message(answer)
@@ -174,7 +174,7 @@ async def _digest(docker: str, repository: str, named: str, printed: str) -> str
     try:
         captured = await programs.capture(Program(command, engine_environment()), timeout_s=_SHORT_CALL_S)
     except ProgramTimeoutError:
-        raise UnavailableError("the Docker Engine does not answer") from None
+        raise EngineUnavailableError("the Docker Engine does not answer") from None
     if captured.exit_code != 0:
         raise InterruptedStageError(f"the pushed image cannot be inspected: {captured.message}")
     recorded: list[str] = json.loads(captured.stdout) or []

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from seamless.crashpoints import crash_point
-from seamless.errors import UnavailableError
+from seamless.errors import StorageError, UnavailableError
 from seamless.targets import DeployOutcome, DeployRequest, Journal, Log, stopwatch
 from seamless.targets.docker_engine import Engine, EngineRefusalError
 from seamless.targets.docker_plan import (
@@ -110,6 +110,8 @@ class Rollout:
                 except (_FailureError, EngineRefusalError) as failure:
                     await self._record_failure(failure)
             return await self._back_out()
+        except StorageError:
+            raise
         except UnavailableError as error:
             if self._journal.get("plan") is None:
                 return DeployOutcome(DeploymentEvent.FAIL, f"{error.message}; nothing was changed")

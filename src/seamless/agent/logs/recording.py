@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from seamless.agent.logs.follower import SpoolFollower
-from seamless.errors import UnavailableError
+from seamless.errors import StorageError
 
 _RETRY_AFTER_S: Final = 1.0
 _STEPS_AT_A_TIME: Final = 4  # then readers are told, and other logs get the thread
@@ -32,14 +32,14 @@ class Recording:
         self._grown = asyncio.Event()
 
     async def line(self, text: str) -> None:
-        """Writes `seamless: <text>`, after all output that the spool holds now. Raises UnavailableError.
+        """Writes `seamless: <text>`, after all output that the spool holds now. Raises StorageError.
 
         The line is in the log when this returns, whatever happens to the agent then.
         """
         await self._copy_and(lambda: self._follower.line(text))
 
     async def finish(self) -> None:
-        """Copies all that the spool holds now, and what was held back. Raises UnavailableError."""
+        """Copies all that the spool holds now, and what was held back. Raises StorageError."""
         await self._copy_and(self._follower.finish)
 
     def look(self) -> bool:
@@ -62,7 +62,7 @@ class Recording:
                 continue
             self._grown.clear()
             if failing_since is not None:
-                with contextlib.suppress(UnavailableError):
+                with contextlib.suppress(StorageError):
                     await self.line(f"the log could not be written for {time.monotonic() - failing_since:.0f} s")
                 failing_since = None
 
@@ -90,11 +90,11 @@ class Recording:
 
 @contextlib.contextmanager
 def reported(what: str) -> Iterator[None]:
-    """Says of which log an OSError is, as UnavailableError."""
+    """Says of which log an OSError is, as StorageError."""
     try:
         yield
     except OSError as error:
-        raise UnavailableError(
+        raise StorageError(
             f"the log of {what} cannot be written: {error.strerror or error}",
             hint="look for free space and permissions in the agent's data_dir",
         ) from error

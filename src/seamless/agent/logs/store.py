@@ -23,7 +23,7 @@ from seamless.agent.logs.redaction import Patterns
 from seamless.agent.logs.search import Found, compiled, line_at, search, start_of_line
 from seamless.agent.logs.spool import Spool
 from seamless.agent.logs.writer import LogWriter
-from seamless.errors import NotFoundError, ProgrammingError, UnavailableError, UsageError
+from seamless.errors import NotFoundError, ProgrammingError, StorageError, UsageError
 from seamless.model import SERVICE_NAME, StageName
 
 _LOOK_AGAIN_S: Final = (0.01, 0.04)  # after something was seen; the longest, reached when nothing is for a while
@@ -103,7 +103,7 @@ class LogStore:
         removed once the block was left without cancellation.
 
         `attempt` counts from 1; a later one goes on in the same log, with a spool of its own.
-        Raises UnavailableError when the log cannot be written, also on leaving: the spool then still
+        Raises StorageError when the log cannot be written, also on leaving: the spool then still
         holds what is missing.
         """
         if log in self._recordings:
@@ -120,7 +120,7 @@ class LogStore:
             try:
                 yield recording
             except Exception:
-                with contextlib.suppress(UnavailableError):  # what went wrong first is what counts
+                with contextlib.suppress(StorageError):  # what went wrong first is what counts
                     await recording.finish()
                 raise
             else:

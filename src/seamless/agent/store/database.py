@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +17,20 @@ from typing import Any, Final
 import aiosqlite
 
 from seamless.crashpoints import crash_point
-from seamless.errors import ConfigError, SeamlessError
+from seamless.errors import ConfigError, SeamlessError, StorageError
 
+_BUSY_S: Final = 5.0  # for a lock that a backup or somebody's sqlite3 holds
+_MAY_PASS: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+    }
+)
 MIGRATIONS: Final = tuple(
     sorted(
         (file.name, file.read_text(encoding="utf-8"))
@@ -35,10 +47,14 @@ class StoreError(SeamlessError):
 
 
 class Database:
-    """One aiosqlite connection. Use `transaction` for writes; `rows` and `row` wait for a running one."""
+    """One aiosqlite connection. Use `transaction` for writes; `rows` and `row` wait for a running one.
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    Every method raises StorageError while the disk cannot take or give it, StoreError when the file is damaged.
+    """
+
+    def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
         self._connection = connection
+        self._path = path
         self._lock = asyncio.Lock()
         self._owner: asyncio.Task[Any] | None = None  # who holds the lock
         self._writing = False  # whether for a transaction
@@ -51,7 +67,7 @@ class Database:
         try:
             # Tried first: aiosqlite's thread outlives a connection that cannot be opened.
             await asyncio.to_thread(lambda: sqlite3.connect(path).close())
-            connection = await aiosqlite.connect(path, isolation_level=None)
+            connection = await aiosqlite.connect(path, isolation_level=None, timeout=_BUSY_S)
         except sqlite3.Error as error:
             raise StoreError(f"the database {path} cannot be opened: {error}") from error
         try:
@@ -66,7 +82,7 @@ class Database:
         except BaseException:
             await connection.close()
             raise
-        return cls(connection)
+        return cls(connection, path)
 
     async def close(self) -> None:
         async with self._lock:
@@ -84,21 +100,24 @@ class Database:
             self._owner, self._writing = asyncio.current_task(), True
             self._points, self._after_commit = [], []
             try:
-                await self._connection.execute("BEGIN IMMEDIATE")
+                with self._told():
+                    await self._connection.execute("BEGIN IMMEDIATE")
                 yield
                 for point in self._points:
                     crash_point(f"{point}:before_commit")
                 committing = asyncio.ensure_future(self._connection.commit())
-                try:
-                    await asyncio.shield(committing)
-                except asyncio.CancelledError:  # too late to take it back, so whoever waits for it is told as well
-                    await asyncio.wait({committing})
-                    committing.result()
-                    cancelled = True
+                with self._told():
+                    try:
+                        await asyncio.shield(committing)
+                    except asyncio.CancelledError:  # too late to take it back, so whoever waits for it is told as well
+                        await asyncio.wait({committing})
+                        committing.result()
+                        cancelled = True
                 for point in self._points:
                     crash_point(f"{point}:after_commit")
             except BaseException:
-                await asyncio.shield(self._connection.rollback())
+                with self._told():
+                    await asyncio.shield(self._connection.rollback())
                 raise
             finally:
                 self._owner, self._writing = None, False
@@ -132,15 +151,18 @@ class Database:
     async def write(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Executes one statement in the running transaction; returns the rows it changed."""
         self._check_writing()
-        async with self._connection.execute(sql, parameters) as cursor:
-            return cursor.rowcount
+        with self._told():
+            async with self._connection.execute(sql, parameters) as cursor:
+                return cursor.rowcount
 
     async def insert(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """As `write`; returns the new row's id."""
         self._check_writing()
-        async with self._connection.execute(sql, parameters) as cursor:
-            assert cursor.lastrowid is not None
-            return cursor.lastrowid
+        with self._told():
+            async with self._connection.execute(sql, parameters) as cursor:
+                rowid = cursor.lastrowid
+        assert rowid is not None
+        return rowid
 
     def _check_writing(self) -> None:
         is_ours = self._writing and self._owner is asyncio.current_task()
@@ -148,12 +170,34 @@ class Database:
 
     async def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
         if self._owner is asyncio.current_task():
-            return list(await self._connection.execute_fetchall(sql, parameters))
+            return await self._fetch(sql, parameters)
         async with self._lock:
+            return await self._fetch(sql, parameters)
+
+    async def _fetch(self, sql: str, parameters: Sequence[Any]) -> list[sqlite3.Row]:
+        with self._told():
             return list(await self._connection.execute_fetchall(sql, parameters))
 
     async def row(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Row | None:
         return next(iter(await self.rows(sql, parameters)), None)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Says SQLite's errors in our words; those of a statement that is wrong pass as they are."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest is SQLite's detail
+            if code in _MAY_PASS:
+                raise StorageError(
+                    f"the database {self._path} cannot be used now: {error}",
+                    hint="look for free space, permissions and other programs that hold it in the agent's data_dir",
+                ) from error
+            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise StoreError(
+                    f"the database {self._path} is damaged: {error}", hint="stop the agent, and restore a backup"
+                ) from error
+            raise
 
 
 async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:
