@@ -17,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from harness.git_http import read_body, run_backend
+
 
 class WebServer(ThreadingHTTPServer):
     """`git http-backend` behind http on an ephemeral port; `seen` keeps each request's path and Authorization."""
@@ -64,22 +66,9 @@ class _Backend(BaseHTTPRequestHandler):
 
     def _run_backend(self) -> None:
         asked = urlsplit(self.path)
-        environment = {
-            "PATH": os.environ["PATH"],
-            "GIT_PROJECT_ROOT": str(self.server.root),
-            "GIT_HTTP_EXPORT_ALL": "1",
-            "REQUEST_METHOD": self.command,
-            "PATH_INFO": asked.path.removeprefix("/moved"),
-            "QUERY_STRING": asked.query,
-            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
-            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
-            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
-        }
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        done = subprocess.run(["git", "http-backend"], input=body, env=environment, capture_output=True, check=False)
-        head, _, content = done.stdout.partition(b"\r\n\r\n")
-        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
-        self._answer(int(headers.pop("Status", "200").split()[0]), headers, content)
+        self._answer(
+            *run_backend(self.server.root, asked.path.removeprefix("/moved"), asked.query, self, read_body(self))
+        )
 
     def _answer(self, status: int, headers: dict[str, str], content: bytes = b"") -> None:
         self.send_response(status)
