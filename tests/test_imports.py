@@ -20,6 +20,7 @@ SHARED = frozenset(
         "clock",
         "config",
         "crashpoints",
+        "discovery",
         "errors",
         "findings",
         "loglines",

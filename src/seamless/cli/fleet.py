@@ -9,8 +9,7 @@ import typer
 from seamless.cli.session import print_json, session_of, user_name
 
 app = typer.Typer()
-services = typer.Typer(no_args_is_help=True, help="Show the configured services.")
-app.add_typer(services, name="service")
+services = typer.Typer(no_args_is_help=True, help="Add, show, change and remove services.")
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
