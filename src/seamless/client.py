@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from seamless.wire import (
         DeploymentJSON,
         EventJSON,
+        FindingJSON,
         HoldJSON,
         ImageJSON,
         LogPositionJSON,
@@ -98,6 +99,10 @@ class Client:
     def reload(self) -> VersionJSON:
         """Makes the agent read its configuration again; raises ConfigError for one that is not in force."""
         return cast("VersionJSON", self._post("reload", {}))
+
+    def test_notifications(self, name: str | None = None) -> list[FindingJSON]:
+        """Has a test sent to one `[notify.NAME]`, or to all; what came of each."""
+        return cast("list[FindingJSON]", self._post("notify/test", {"name": name}))
 
     def status(self, service: str | None = None) -> list[ServiceStatusJSON]:
         """The fleet, or one service of it."""

@@ -267,6 +267,18 @@ class Event:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
+class NoticeKind(StrEnum):
+    """What somebody may be told of."""
+
+    FAILURE = "failure"  # a run failed
+    RECOVERY = "recovery"  # the first run of the branch that succeeds after failures
+    APPROVAL = "approval"  # a run waits for someone's word
+    DEPLOYMENT = "deployment"  # an environment runs another commit
+    HOLD = "hold"  # production of a service was put on hold, or is not any more
+    RUN = "run"  # every run's beginning and end
+    STAGE = "stage"  # every stage's end
+
+
 SERVICE_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 

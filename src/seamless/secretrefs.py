@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from seamless.config import SecretRef
-from seamless.errors import ConfigError
+from seamless.errors import ConfigError, UnavailableError
 
 SECRET_MIN: Final = 6  # characters; shorter ones cannot be masked without masking half of every log
 _SECRET_MAX: Final = 64 * 1024  # bytes
@@ -19,7 +19,7 @@ _SECRET_MAX: Final = 64 * 1024  # bytes
 Reader = Callable[[Sequence[str]], Mapping[str, "str | SecretUnreadableError"]]
 """Reads several places of one source with few requests: each place -> its secret, or why it cannot be had.
 
-Called from threads. Raises a SeamlessError that concerns them all, such as a source that does not answer."""
+Called from threads. Raises ConfigError or UnavailableError for what concerns them all."""
 
 
 class SecretUnreadableError(Exception):
@@ -45,19 +45,24 @@ def resolve(ref: SecretRef) -> str:
 
 def resolve_all(refs: Mapping[str, SecretRef]) -> dict[str, str]:
     """Several at once, by the same names; each source is asked once. Raises as `resolve`, for the first that fails."""
-    places: dict[str, list[str]] = {}
+    of_source: dict[str, list[SecretRef]] = {}
     for ref in refs.values():
-        places.setdefault(ref.source, []).append(ref.place)
-    found = {source: _read(source, list(dict.fromkeys(wanted))) for source, wanted in places.items()}
+        of_source.setdefault(ref.source, []).append(ref)
+    found = {source: _read(source, wanted) for source, wanted in of_source.items()}
     return {name: _checked(ref, found[ref.source][ref.place]) for name, ref in refs.items()}
 
 
-def _read(source: str, places: list[str]) -> Mapping[str, str | SecretUnreadableError]:
+def _read(source: str, refs: list[SecretRef]) -> Mapping[str, str | SecretUnreadableError]:
+    places = list(dict.fromkeys(ref.place for ref in refs))
     if source in _OF_THE_HOST:
         return {place: _attempted(_OF_THE_HOST[source], place) for place in places}
-    if source in _connected:
+    if source not in _connected:
+        return {place: SecretUnreadableError("can be read by the agent only") for place in places}
+    try:
         return _connected[source](places)
-    return {place: SecretUnreadableError("can be read by the agent only") for place in places}
+    except (ConfigError, UnavailableError) as error:
+        message = f"the secret {refs[0].reference} cannot be read: {error.message}"
+        raise type(error)(message, hint=error.hint) from error
 
 
 def _attempted(read: Callable[[str], str], place: str) -> str | SecretUnreadableError:

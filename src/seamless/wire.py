@@ -250,3 +250,18 @@ class RollbackRequest(TypedDict, total=False):
 class PromoteRequest(TypedDict, total=False):
     release: bool
     allow_rewritten: bool
+
+
+class FindingJSON(TypedDict):
+    """What a look at something found; see `findings`."""
+
+    subject: str
+    level: str  # "ok", "warning", "error", "not_checked"
+    what: str
+    mend: str | None
+
+
+class NotifyTestRequest(TypedDict, total=False):
+    """POST /v1/notify/test"""
+
+    name: str | None  # of a [notify.NAME]; default: all

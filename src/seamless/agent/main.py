@@ -25,6 +25,7 @@ from seamless.agent.engine import Engine
 from seamless.agent.gate import Gatekeeper
 from seamless.agent.host import Host
 from seamless.agent.logs import LogStore
+from seamless.agent.notifying import Notifications
 from seamless.agent.operations import Operations
 from seamless.agent.outbox import Courier, Sender
 from seamless.agent.peer import PeerHTTPProtocol, PeerWebSocketProtocol
@@ -38,11 +39,14 @@ from seamless.agent.stalls import STALL_LOG, record_stalls
 from seamless.agent.store import Store
 from seamless.agent.supervision import Supervisor
 from seamless.agent.workspaces import RunWorkspaces
+from seamless.aws.secrets import AwsSecrets
 from seamless.aws.sessions import Clouds
+from seamless.aws.topics import Topics
 from seamless.errors import ConfigError, RefusedError
 from seamless.executors.docker import DockerExecutor
 from seamless.forges.git import GitForge
-from seamless.secretrefs import resolve
+from seamless.notifiers.sns import SnsNotifier
+from seamless.secretrefs import connect, resolve
 from seamless.targets.docker import DockerTarget
 
 T = TypeVar("T")
@@ -114,6 +118,7 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
         stack.callback(logs.close)
         clouds = Clouds()
         stack.callback(clouds.close)
+        connect(AwsSecrets(clouds, lambda: config().aws).readers())
 
         def login(registry: str) -> tuple[str, str] | None:
             known = config().registries.get(registry)
@@ -146,7 +151,10 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
         engine = Engine(resources, gatekeeper)
         operations = Operations(resources, engine)
         poller = Poller(resources, operations)
-        senders: dict[str, Sender] = {}  # by channel
+        notifiers = {"sns": SnsNotifier(Topics(clouds, lambda: config().aws).publish)}
+        notifications = Notifications(config, store, logs, notifiers)
+        store.events.listeners.append(notifications.note)
+        senders: dict[str, Sender] = dict.fromkeys(notifiers, notifications.send)  # by channel
         background = [
             asyncio.create_task(react(store, engine, logs), name="reactions"),
             asyncio.create_task(Courier(store, senders).deliver(), name="courier"),
@@ -188,7 +196,7 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             Approvals(store, operations, gatekeeper),
             Releases(resources, engine, operations, gatekeeper),
             Presenter(resources, gatekeeper),
-            Host(resources, operations, about, reload),
+            Host(resources, operations, about, reload, notifications),
         )
         with _listening(agent.socket) as listener:
             server = _Server(

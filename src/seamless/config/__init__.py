@@ -18,11 +18,13 @@ from seamless.config.models import (
     SecretRef,
     ServiceEnvironment,
 )
+from seamless.config.notify import NOTIFY_KINDS, Notify
 from seamless.config.values import format_duration, format_size, parse_duration, parse_size
 from seamless.paths import CONFIG_VARIABLE, default_data_dir, default_socket, find_config
 
 __all__ = [
     "CONFIG_VARIABLE",
+    "NOTIFY_KINDS",
     "Access",
     "Agent",
     "Aws",
@@ -34,6 +36,7 @@ __all__ = [
     "Git",
     "IntegrationTest",
     "Limits",
+    "Notify",
     "Parameters",
     "Registry",
     "Secret",

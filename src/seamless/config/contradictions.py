@@ -18,7 +18,7 @@ def contradictions(document: Document) -> list[Problem]:
         found += [Problem(("services", name, *problem.path), problem.text) for problem in _of_service(service)]
         found += _unknown_peers(document, name, service)
         found += _reads_like_a_run(document, name)
-    return found + list(_shared_host_ports(document))
+    return [*found, *_unknown_services(document), *_shared_host_ports(document)]
 
 
 def _of_service(service: Parameters) -> Iterator[Problem]:
@@ -48,6 +48,14 @@ def _reads_like_a_run(document: Document, name: str) -> Iterator[Problem]:
     match = re.fullmatch(r"(.+)-([0-9]+)", name)
     if match and match[1] in document.services:
         yield Problem(("services", name), f"reads like run {match[2]} of the service {match[1]}; give it another name")
+
+
+def _unknown_services(document: Document) -> Iterator[Problem]:
+    for name, notify in document.notify.items():
+        for number, service in enumerate(notify.services):
+            if service not in document.services:
+                near = nearest(service, list(document.services))
+                yield Problem(("notify", name, "services", number), f"there is no service {service}{near}")
 
 
 def _shared_host_ports(document: Document) -> Iterator[Problem]:

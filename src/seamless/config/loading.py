@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from seamless.config.aws import Aws, EnvironmentSettings
 from seamless.config.contradictions import contradictions
 from seamless.config.models import Access, Agent, Document, Parameters, Registry
+from seamless.config.notify import Notify
 from seamless.config.problems import Problem, dotted, from_validation, wrong_type
 from seamless.config.schema import KeyPath, is_written, leaves, overlay
 from seamless.config.values import FileContext
@@ -37,6 +38,7 @@ class Config:
     aws: Aws
     environments: Mapping[Environment, EnvironmentSettings]  # both, always
     services: Mapping[str, Parameters]  # resolved, by name
+    notify: Mapping[str, Notify]
     access: Access | None
     pipeline: Mapping[str, Any]
     written: Mapping[str, Mapping[str, Any]]  # by service
@@ -95,6 +97,7 @@ def config_from(data: Mapping[str, Any], path: Path) -> Config:
         aws=document.aws,
         environments=document.environments,
         services=document.services,
+        notify=document.notify,
         access=document.access,
         pipeline=pipeline,
         written=services,

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from seamless.config import values as v
 from seamless.config.aws import Aws, EcsService, EnvironmentSettings
+from seamless.config.notify import Notify
 from seamless.config.table import Table
 from seamless.model import Environment, Trigger
 from seamless.paths import default_data_dir, default_socket
@@ -359,4 +360,5 @@ class Document(Table):
         default={}, description="where `staging` and `production` are; not set: this host", validate_default=True
     )
     services: v.Sorted[v.ServiceName, Parameters] = Field(default={}, description="the services by name")
+    notify: v.Sorted[v.Word, Notify] = Field(default={}, description="who is told what happens, by a name of yours")
     access: Access | None = Field(default=None, description="not set: whoever may open the socket may do all")

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from annotated_types import Ge, Le
 from pydantic import AfterValidator, BeforeValidator, Strict, ValidationInfo
 
-from seamless.model import SERVICE_NAME, Environment, Trigger
+from seamless.model import SERVICE_NAME, Environment, NoticeKind, Trigger
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -280,6 +280,7 @@ Port = Annotated[int, Words("port"), Ge(1), Le(65535)]
 
 ServiceName = Annotated[str, Words("service"), AfterValidator(_service_name)]
 EnvironmentName = Annotated[Environment, Words("environment"), Strict(False)]
+NoticeName = Annotated[NoticeKind, Words("event"), Strict(False)]
 PushTrigger = Literal[Trigger.MAIN, Trigger.PR_OPEN, Trigger.PR_SYNC]
 
 HostVariable = Annotated[
@@ -302,6 +303,14 @@ SecretId = Annotated[
     _matching(
         r"(?:arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:)?[A-Za-z0-9/_+=.@-]{1,512}(?::[^:]{1,256})?",
         'a secret\'s name such as "prod/payment", or its ARN',
+    ),
+]
+TopicArn = Annotated[
+    str,
+    Words("ARN"),
+    _matching(
+        r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(?:\.fifo)?",
+        'a topic\'s ARN such as "arn:aws:sns:eu-central-1:123456789012:releases"',
     ),
 ]
 EnvName = Annotated[HostVariable, AfterValidator(_not_reserved)]
