@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ settings.load_profile("suite")
 def pytest_configure() -> None:
     """A suite that a shell started in the background ignores SIGINT, and so would every program that it interrupts."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each agent of each test compiles itself anew
 
 
 @pytest.fixture(scope="session")

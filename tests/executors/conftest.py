@@ -86,10 +86,12 @@ class Place:
         body: Callable[[DockerExecutor], Awaitable[None]],
         *,
         tidy: bool = True,
+        close: bool = True,
         pool_size: int = 0,
         **changes: Any,
     ) -> None:
-        """Runs `body` with an executor; `tidy` removes the containers and views that it leaves."""
+        """Runs `body` with an executor; `tidy` removes the containers and views that it leaves; without `close` the
+        executor ends as if it were killed."""
 
         async def main() -> None:
             executor = await DockerExecutor.connect(self.installation, self.data_dir, pool_size=pool_size, **changes)
@@ -98,7 +100,8 @@ class Place:
             finally:
                 if tidy:
                     await remove_all(executor)
-                await executor.close()
+                if close:
+                    await executor.close()
 
         asyncio.run(main())
 

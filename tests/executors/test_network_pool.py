@@ -99,6 +99,34 @@ def test_an_agent_that_was_killed_leaves_no_namespace_behind(place: Place) -> No
     place.run(recover)
 
 
+def test_the_next_agent_takes_over_what_a_killed_one_had_ready_and_nobody_used(place: Place) -> None:
+    """What was used, ended, or was made by another recipe is removed."""
+    ready: dict[str, str] = {}
+
+    async def die(executor: DockerExecutor) -> None:
+        await until(lambda: executor.ready_networks == 4)
+        spec = place.spec("sleep 60")
+        await executor.start(spec)
+        used = _namespace(place, spec.name)
+        place.api.remove_container(spec.name, force=True)  # and died before it removed the namespace
+        await until(lambda: executor.ready_networks == 4)
+        ended, other, *kept = (each for each in place.containers("network") if each != used)
+        place.api.kill(ended)
+        (place.data_dir / "networks" / other).write_text("another recipe")
+        ready.update(dict.fromkeys(kept, "kept"))
+
+    async def recover(executor: DockerExecutor) -> None:
+        assert executor.ready_networks == len(ready) == 2
+        assert set(place.containers("network")) == set(ready)
+        spec = place.spec("ip route | grep -q ^default")
+        assert await finish(executor, spec) == ContainerExit(0)
+        assert _namespace(place, spec.name) in ready
+
+    place.run(die, pool_size=4, close=False)
+    place.run(recover, pool_size=2)
+    assert not any((place.data_dir / "networks").iterdir())
+
+
 def test_a_namespace_that_died_before_its_stage_started_is_replaced(place: Place) -> None:
     async def body(executor: DockerExecutor) -> None:
         await until(lambda: executor.ready_networks == 3)

@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from seamless.errors import StageError
 from seamless.executors import ContainerExit, Mount
+from seamless.executors.chores import Chores
 from seamless.executors.docker import DockerExecutor
 from seamless.executors.views import Views
 
@@ -56,15 +57,31 @@ def test_this_host_mounts_overlays(place: Place) -> None:
         assert [each.name for each in await executor.find()] == [mount.source]
 
     place.run(body)
-    assert sorted(each.name for each in place.data_dir.iterdir()) == ["views"]
+    assert sorted(each.name for each in place.data_dir.iterdir()) == ["overlay", "views"]
 
 
-def test_the_trial_is_made_once_for_all_who_ask(place: Place, tree: Path) -> None:
+def test_the_trial_is_made_once_for_all_who_ask_and_for_the_next_agent(
+    place: Place, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials: list[str] = []
+    run = Chores.run
+
+    async def counted(chores: Chores, command: Sequence[str], mounts: Sequence[Mount]) -> None:
+        trials.append(command[-1])
+        await run(chores, command, mounts)
+
+    monkeypatch.setattr(Chores, "run", counted)
+
     async def body(executor: DockerExecutor) -> None:
         await asyncio.gather(*(view(executor, place, key, tree) for key in "abc"))
         assert len(await executor.find()) == 3
 
     place.run(body)
+    place.run(body)
+    assert len(trials) == 1
+    (place.data_dir / "overlay").write_text("another boot of the host")
+    place.run(body)
+    assert len(trials) == 2
 
 
 def test_two_views_of_a_tree_do_not_see_each_other_and_the_tree_stays(place: Place, tree: Path, run: Run) -> None:
@@ -278,7 +295,7 @@ def test_an_agent_that_is_not_root_removes_what_root_made(place: Place) -> None:
     verdict, owner, left = done.stdout.splitlines()
     assert verdict.startswith("ContainerExit(exit_code=0")
     assert verdict.endswith("filedone")
-    assert (owner, left) == ("0", "['out']")
+    assert (owner, left) == ("0", "['out', 'overlay']")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root becomes another user")

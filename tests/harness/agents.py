@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from harness.engine import labelled, remove_everything, role_of
+from harness.engine import labelled, remove_everything
 from harness.history import assert_history_replays
 from seamless.client import Client
 from seamless.errors import AgentUnreachableError
@@ -173,10 +173,9 @@ class Agent:
 
     def left_behind(self) -> list[str]:
         """What the engine still has of runs that are over; deployments and their networks are not of those."""
-        found = labelled(self.installation)
-        left = [name for name in found["container"] if role_of(name) not in ("deployment", "network")]
+        found = labelled(self.installation, but=("deployment", "network"))
         networks = {f"seamless-{self.installation}-{environment}" for environment in ("staging", "production")}
-        return [*left, *found["volume"], *(name for name in found["network"] if name not in networks)]
+        return [*found["container"], *found["volume"], *(name for name in found["network"] if name not in networks)]
 
     def await_clean(self, *, within_s: float = 20.0) -> None:
         """Until nothing of any run is left: cleaning comes after a run's end."""

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Container
 
 IMAGES = "seamless-test-e2e"
 _PASSWD = b"root:x:0:0:root:/root:/bin/sh\napp:x:1234:5678::/:/bin/sh\n"
@@ -44,19 +45,17 @@ def import_busybox(*, shell: bool = True) -> str:
     return name
 
 
-def labelled(installation: str) -> dict[str, list[str]]:
-    """Everything on the engine that carries the installation's label: kind -> names."""
+def labelled(installation: str, *, but: Container[str] = ()) -> dict[str, list[str]]:
+    """Everything on the engine that carries the installation's label: kind -> names; without the
+    containers whose role is among `but`."""
     label = f"label=io.seamless.installation={installation}"
+    shown = '{{.Names}} {{.Label "io.seamless.role"}}'
+    containers = docker("container", "ls", "--all", "--filter", label, "--format", shown).splitlines()
     return {
-        "container": docker("container", "ls", "--all", "--filter", label, "--format", "{{.Names}}").split(),
+        "container": [name for name, role in (line.split() for line in containers) if role not in but],
         "volume": docker("volume", "ls", "--filter", label, "--format", "{{.Name}}").split(),
         "network": docker("network", "ls", "--filter", label, "--format", "{{.Name}}").split(),
     }
-
-
-def role_of(container: str) -> str:
-    """The role that the label of a container or network names."""
-    return docker("inspect", "--format", '{{index .Config.Labels "io.seamless.role"}}', container, check=False)
 
 
 def remove_everything(installation: str) -> None:

@@ -83,17 +83,13 @@ class Cleaner:
     async def _remove(self, found: Iterable[Found]) -> None:
         """Containers first: they use the rest."""
         executor = self._resources.executor
-        ordered = sorted(found, key=lambda item: ("container", "volume", "network").index(item.kind))
-        for item in ordered:
-            if item.labels.get(LABEL_ROLE) in _KEEPERS:
-                continue
-            match item.kind:
-                case "container":
-                    await executor.remove(item.name)
-                case "volume":
-                    await executor.remove_view(item.name)
-                case _:
-                    await executor.remove_network(item.name)
+        going = [item for item in found if item.labels.get(LABEL_ROLE) not in _KEEPERS]
+        for kind, remove in (
+            ("container", executor.remove),
+            ("volume", executor.remove_view),
+            ("network", executor.remove_network),
+        ):
+            await asyncio.gather(*(remove(item.name) for item in going if item.kind == kind))
 
     async def _finish(self, run: Run) -> None:
         resources = self._resources

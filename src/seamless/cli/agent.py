@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Annotated
 
@@ -22,8 +23,11 @@ def run(context: typer.Context) -> None:
     Example:
       seamless --config /etc/seamless/config.toml agent run
     """
+    gc.disable()  # importing makes no garbage, and looking for it takes a tenth of the time
     from seamless.agent.main import serve
 
+    gc.freeze()  # nor is what was imported looked through at every full collection, which would hold up the event loop
+    gc.enable()
     raise typer.Exit(serve(session_of(context).config_file))
 
 

@@ -85,7 +85,8 @@ class DockerExecutor:
             helper = await ensure_helper_image(engine, images, helper_image)
             prefix = f"seamless-{installation}-"
             network, chore = (owned({}, installation, role) for role in (ROLE_NETWORK, ROLE_HELPER))
-            pool = NetworkPool(engine, image=helper, prefix=prefix, labels=network, size=pool_size)
+            unused = data_dir / "networks"
+            pool = NetworkPool(engine, image=helper, prefix=prefix, labels=network, size=pool_size, unused=unused)
             chores = Chores(engine, image=helper, prefix=prefix, labels=chore)
             if helper_image:
                 await check_helper_image(chores, helper_image)
@@ -372,8 +373,10 @@ class DockerExecutor:
         return state
 
     async def _sweep(self) -> None:
-        """Removes what a killed agent's executor left of its own."""
-        await asyncio.gather(*(self._remove_container(left) for left in await self._inventory.leftovers()))
+        """Takes over the namespaces that a killed agent's executor had ready, and removes what else it left."""
+        left = await self._inventory.leftovers()
+        adopted = self._pool.adopt({container for container, running in left.items() if running})
+        await asyncio.gather(*(self._remove_container(container) for container in left if container not in adopted))
         await self._views.sweep()
 
     @staticmethod

@@ -55,8 +55,9 @@ class _SilentEngineError(Exception):
 class Engine:
     """One engine. `api` is docker-py's client, whose methods are to be called through `call` or `ask` only."""
 
-    def __init__(self, api: APIClient, path: str, *, cpus: int, folder: Path) -> None:
+    def __init__(self, api: APIClient, path: str, *, id: str, cpus: int, folder: Path) -> None:
         self.api = api
+        self.id = id
         self.host = f"unix://{path}"
         self.cpus = cpus
         self.folder = folder  # where it keeps its data
@@ -85,7 +86,7 @@ class Engine:
             api = APIClient(f"unix://{path}", version="auto", timeout=_SILENT_S, max_pool_size=_THREADS)
             about = api.info()
             api.timeout = _CALL_TIMEOUT_S
-            return cls(api, path, cpus=int(about["NCPU"]), folder=Path(about["DockerRootDir"]))
+            return cls(api, path, id=str(about["ID"]), cpus=int(about["NCPU"]), folder=Path(about["DockerRootDir"]))
         except PermissionError as error:
             raise UnavailableError(
                 f"this user may not open the Docker Engine's socket {path}",

@@ -40,14 +40,19 @@ class Inventory:
         found += [Found("network", entry["Name"], entry["Labels"]) for entry in networks]
         return found
 
-    async def leftovers(self) -> Sequence[str]:
-        """Ids of the executor's own containers that nothing uses: all helpers, and namespaces that nothing joined.
+    async def leftovers(self) -> Mapping[str, bool]:
+        """The executor's own containers that nothing uses: all helpers, and namespaces that nothing joined. Id ->
+        whether it is a namespace that is still there.
 
         Right only before this executor has made any.
         """
         containers = await self._containers()
         joined = {joined_namespace(entry["HostConfig"]["NetworkMode"]) for entry in containers}
-        return [entry["Id"] for entry in containers if _is_the_executors_own(entry) and entry["Id"] not in joined]
+        return {
+            entry["Id"]: entry["State"] == "running" and entry["Labels"][LABEL_ROLE] == ROLE_NETWORK
+            for entry in containers
+            if _is_the_executors_own(entry) and entry["Id"] not in joined
+        }
 
     async def network_ids(self, name: str) -> Sequence[str]:
         """Names of networks are not unique."""

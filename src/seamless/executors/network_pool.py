@@ -3,17 +3,22 @@
 Each is held by a container that only sleeps, on the engine's default bridge, with no way to the
 instance metadata address. A stage joins it by `container:<id>`, which the engine shows when the
 stage's container is inspected: that is how an agent that was started again knows which is whose.
-Each is used once.
+Each is used once: a file per namespace tells that nobody has used it yet, so that the agent that comes
+after a killed one takes over what is still running.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
+import json
 import logging
 import re
 import secrets
 from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
+from pathlib import Path
 from typing import Final
 
 from seamless.errors import SeamlessError, StageError
@@ -30,11 +35,15 @@ _REFILL_DELAY_S: Final = 0.3  # the container that took one starts now, and need
 class NetworkPool:
     """Keeps `size` namespaces ready after the first `refill`. Used on one event loop."""
 
-    def __init__(self, engine: Engine, *, image: str, prefix: str, labels: Mapping[str, str], size: int) -> None:
+    def __init__(
+        self, engine: Engine, *, image: str, prefix: str, labels: Mapping[str, str], size: int, unused: Path
+    ) -> None:
+        """`unused` is the folder of the files that tell which namespaces nobody has used."""
         self._engine = engine
-        self._image = image
         self._prefix = prefix
-        self._labels = labels
+        self._body = namespace_body(image, labels=labels)
+        self._recipe = hashlib.sha256(json.dumps(self._body, sort_keys=True).encode()).hexdigest()
+        self._unused = unused
         self._size = size
         self._ready: deque[str] = deque()
         self._waiting: deque[asyncio.Future[str]] = deque()
@@ -55,6 +64,7 @@ class NetworkPool:
         """
         if self._ready:
             namespace = self._ready.popleft()
+            (self._unused / namespace).unlink(missing_ok=True)
             self._start(self._refill_soon())
             return namespace
         mine: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -74,7 +84,21 @@ class NetworkPool:
             if not waiting.done():
                 waiting.set_result(namespace)
                 return
+        with contextlib.suppress(OSError):  # a full disk: then this one is not taken over
+            self._unused.mkdir(exist_ok=True)
+            (self._unused / namespace).write_text(self._recipe, encoding="ascii")
         self._ready.append(namespace)
+
+    def adopt(self, running: Collection[str]) -> set[str]:
+        """Takes over what an earlier agent had ready of `running`, up to the size; returns those taken."""
+        marks = list(self._unused.iterdir()) if self._unused.exists() else []
+        for mark in marks:
+            wanted = mark.name in running and len(self._ready) < self._size
+            if wanted and mark.read_text(encoding="ascii") == self._recipe:
+                self._ready.append(mark.name)
+            else:
+                mark.unlink()
+        return set(self._ready)
 
     def refill(self) -> None:
         """Starts to make what is missing, in the background."""
@@ -139,9 +163,8 @@ class NetworkPool:
 
     async def _make(self) -> str:
         api = self._engine.api
-        body = namespace_body(self._image, labels=self._labels)
         name = f"{self._prefix}network-{secrets.token_hex(4)}"
-        created = await self._engine.call(api.create_container_from_config, body, name)
+        created = await self._engine.call(api.create_container_from_config, self._body, name)
         namespace = str(created["Id"])
         try:
             await self._until_ready(namespace)
@@ -169,6 +192,7 @@ class NetworkPool:
             writer.close()
 
     async def _discard(self, namespace: str) -> None:
+        (self._unused / namespace).unlink(missing_ok=True)
         try:
             await self.remove(namespace)
         except SeamlessError as error:

@@ -19,6 +19,9 @@ from seamless.executors.engine import Engine, EngineError
 
 # Beside an upper folder that holds all of its view, and not only what differs from the lower ones.
 _COMPLETE: Final = "complete"
+# In the data directory: where its host has mounted an overlay, so that this is not tried at every start.
+_TRIED: Final = "overlay"
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 # Folders of the data directory that live for one trial.
 _TRIAL: Final = "trial-"
 
@@ -90,7 +93,7 @@ class Views:
         await asyncio.to_thread(complete.touch)
 
     async def can_overlay(self) -> bool:
-        """Whether this host mounts overlays in the data directory; tried once."""
+        """Whether this host mounts overlays in the data directory; tried once until the host starts anew."""
         if self._probe is None or (self._probe.done() and (self._probe.cancelled() or self._probe.exception())):
             self._probe = asyncio.create_task(self._try_overlay())
         return await asyncio.shield(self._probe)
@@ -120,6 +123,17 @@ class Views:
         await self.remove_paths(left)
 
     async def _try_overlay(self) -> bool:
+        tried = self._data_dir / _TRIED
+        where = f"{_BOOT.read_text().strip()} {self._data_dir.stat().st_dev} {self._engine.id}"
+        if tried.exists() and tried.read_text(encoding="utf-8") == where:
+            return True
+        works = await self._mount_overlay()
+        if works:
+            with contextlib.suppress(OSError):  # a full disk: then the next agent tries again
+                tried.write_text(where, encoding="utf-8")
+        return works
+
+    async def _mount_overlay(self) -> bool:
         folder = self._data_dir / f"{_TRIAL}{secrets.token_hex(4)}"
         lower, upper, work = folder / "lower", folder / "upper", folder / "work"
         name = self._trial_volume(folder)
