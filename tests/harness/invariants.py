@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from harness.agents import Agent
-from harness.engine import labelled, role_of
+from harness.engine import labelled
 from harness.history import assert_history_replays
 
 _PER_RUN = ("spool", "work", "local")
@@ -45,7 +45,7 @@ def _unaccounted(agent: Agent) -> list[str]:
 def _objects(agent: Agent) -> list[str]:
     """Containers, volumes and networks. What is deployed is in the store, one container for each place."""
     found = labelled(agent.installation)
-    deployed = {name for name in found["container"] if role_of(name) == "deployment"}
+    deployed = set(found["container"]) - set(labelled(agent.installation, but=("deployment",))["container"])
     places = _query(agent, "SELECT DISTINCT service, environment FROM deployments WHERE state = 'success'")
     environments = {environment for _, environment in places}
     networks = {f"seamless-{agent.installation}-{environment}" for environment in environments}
