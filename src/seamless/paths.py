@@ -13,6 +13,7 @@ from seamless.errors import ConfigError
 
 CONFIG_VARIABLE: Final = "SEAMLESS_CONFIG"
 SOCKET_VARIABLE: Final = "SEAMLESS_SOCKET"
+HOST_VARIABLE: Final = "SEAMLESS_HOST"
 _SYSTEM_CONFIG: Final = Path("/etc/seamless/config.toml")
 _SYSTEM_DATA: Final = Path("/var/lib/seamless")
 _SYSTEM_RUNTIME: Final = Path("/run/seamless")

@@ -75,6 +75,8 @@ def _spawn(config_file: Path, log: Path) -> subprocess.Popen[bytes]:
 
 def stop(session: Session) -> int:
     """Tell the agent to end and wait until it has; returns the pid that it had."""
+    if session.host:
+        raise RefusedError(f"the agent of {session.host} is not stopped from here", hint="Stop it where it runs")
     pid = _pid_here(session)
     if _is_service(session):
         installing.ask_systemd("stop")

@@ -19,7 +19,7 @@ from seamless import __version__
 from seamless.cli import agent, demo, deploys, fleet, logs, notify, runs, services, shell
 from seamless.cli.session import Session
 from seamless.errors import SeamlessError
-from seamless.paths import SOCKET_VARIABLE, state_dir
+from seamless.paths import HOST_VARIABLE, SOCKET_VARIABLE, state_dir
 
 INTERRUPTED = 130
 _FAILED = 1
@@ -58,6 +58,14 @@ def seamless(
         Path | None,
         typer.Option(metavar="PATH", show_default=False, help="The agent's socket. Else $SEAMLESS_SOCKET."),
     ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            show_default=False,
+            help="The agent of another host, by OpenSSH: ssh://build-host. Else $SEAMLESS_HOST.",
+        ),
+    ] = None,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours, as with $NO_COLOR.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
@@ -82,6 +90,7 @@ def seamless(
         config=config,
         socket=socket or (Path(named) if named else None),
         no_color=no_color or bool(os.environ.get("NO_COLOR")),
+        host=host or os.environ.get(HOST_VARIABLE) or None,
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
-from seamless.errors import ConfigError
+from seamless.errors import ConfigError, UsageError
 from seamless.paths import default_data_dir, default_socket, find_config, resolve
 
 if TYPE_CHECKING:
@@ -27,15 +27,26 @@ class Session:
     config: Path | None  # --config
     socket: Path | None  # --socket, $SEAMLESS_SOCKET
     no_color: bool
+    host: str | None = None  # --host, $SEAMLESS_HOST: the agent is there, and not here
 
     @cached_property
     def config_file(self) -> Path:
-        """Raises ConfigError when there is none."""
+        """Raises ConfigError when there is none, UsageError when the agent is another host's."""
+        if self.host:
+            raise UsageError(f"this is done on the agent's own host, and you named {self.host}", hint="Type it there")
         return find_config(self.config)
 
     @cached_property
     def socket_path(self) -> Path:
-        """Where the agent listens. Of the configuration only this is read: the agent is its judge."""
+        """Where the agent answers. Of the configuration only this is read: the agent is its judge."""
+        if self.host:
+            if self.socket is not None:
+                raise UsageError(
+                    "--host and --socket name two agents", hint="The socket of a host: ssh://host/path/agent.sock"
+                )
+            from seamless.cli.forwarding import forward, remote_of
+
+            return forward(remote_of(self.host))
         return self.socket or self._place("socket", default_socket)
 
     @cached_property
