@@ -128,12 +128,13 @@ class Client:
         service: str,
         *,
         ref: str | None = None,
+        pull_request: int | None = None,
         checks: bool = False,
         staging: bool = False,
         rebuild: bool = False,
     ) -> RunJSON:
-        """`ref` is None for the service's branch."""
-        wanted = {"ref": ref, "checks": checks, "staging": staging, "rebuild": rebuild}
+        """`ref` is None for the service's branch, or for the pull request of that number."""
+        wanted = {"ref": ref, "pull_request": pull_request, "checks": checks, "staging": staging, "rebuild": rebuild}
         return cast("RunJSON", self._post(f"services/{_segment(service)}/runs", wanted))
 
     def start_local_run(self, service: str, tar: Iterable[bytes], *, commit: str) -> RunJSON:

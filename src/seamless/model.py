@@ -124,7 +124,8 @@ class RunOptions:
     staging: bool = False  # of another ref: as far as staging
     rebuild: bool = False
     local: bool = False  # the tree was streamed by the client
-    fork: bool = False
+    fork: bool = False  # a stranger's code, as far as is known
+    gated: bool = False  # nothing of it starts before someone approves this very commit
     on_branch: bool = False  # the ref is the service's branch
     from_stage: StageName | None = None  # of a rerun: what is not downstream of it is kept
     environment: Environment | None = None  # of a rollback
@@ -144,7 +145,8 @@ class CancelRequest:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A run's gate before production, from the moment it waits. `by` is None until it is approved."""
+    """A run's gate, before production or (`RunOptions.gated`) before anything, from the moment it waits. `by` is None
+    until it is approved."""
 
     why: str
     expires_at: datetime

@@ -81,6 +81,7 @@ class ApprovalJSON(TypedDict):
 
     run: str
     service: str
+    lets_through: str  # "production", or "checks": a fork's commit, which sees no secrets and goes no further
     why: str  # "staging runs 9f3c2ab and is healthy", "a fork's commit", "on hold: …"
     production: CommitJSON | None
     commits: list[CommitJSON]  # since production, newest first
@@ -223,6 +224,7 @@ class RunRequest(TypedDict, total=False):
     """POST /v1/services/{service}/runs"""
 
     ref: str | None  # default: the service's branch
+    pull_request: int | None  # its number, instead of a ref
     checks: bool
     staging: bool
     rebuild: bool

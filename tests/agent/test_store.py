@@ -376,11 +376,3 @@ def test_an_image_is_recorded_once_for_a_run_and_reusable_by_commit_and_key(path
         assert await store.images.newest_trusted("web") is None
 
     with_store(path, body)
-
-
-def test_a_head_is_news_once(path: Path) -> None:
-    async def body(store: Store) -> list[bool]:
-        ref = "refs/heads/main"
-        return [await store.heads.see("web", ref, commit) for commit in ("a", "a", "b", "a")]
-
-    assert with_store(path, body) == [True, False, True, True]

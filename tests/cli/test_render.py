@@ -83,6 +83,7 @@ def test_an_approval_says_what_it_lets_through() -> None:
     approval = {
         "run": "payment-42",
         "service": "payment",
+        "lets_through": "production",
         "why": "staging runs 9f3c2ab and is healthy",
         "production": commit("7d01c9e", "Old", "bob"),
         "commits": [commit("9f3c2ab", "Retry card declines", "ann"), commit("aaaaaaa", "Log the amount", "bob")],
@@ -114,6 +115,7 @@ def test_an_approval_of_a_first_deployment_during_a_hold() -> None:
     approval: dict[str, Any] = {
         "run": "payment-42",
         "service": "payment",
+        "lets_through": "production",
         "why": "payment is on hold",
         "production": None,
         "commits": [],
@@ -290,6 +292,7 @@ def test_no_text_from_outside_drives_the_terminal() -> None:
     approval = {
         "run": "payment-42",
         "service": "payment",
+        "lets_through": "production",
         "why": HOSTILE,
         "production": commit("7d01c9e", HOSTILE, HOSTILE),
         "commits": [commit("9f3c2ab", HOSTILE, HOSTILE)],

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e2e.conftest import Shop
-from seamless.agent.poller import next_delay_s
+from seamless.agent.watcher import next_delay_s
 from seamless.transitions import RUN_ENDED
 
 
@@ -62,6 +62,70 @@ def test_a_repository_that_cannot_be_read_is_told_and_comes_back(shop: Shop) -> 
     shop.repository.git("branch", "-m", "main", "trunk")
     _until(lambda: client.status()[0]["problem"] is not None)
     assert "has no branch main" in (client.status()[0]["problem"] or "")
+
+
+@pytest.mark.engine
+def test_of_several_services_in_a_repository_those_run_that_a_push_touches(shop: Shop) -> None:
+    agent, client = shop.agent, shop.agent.client
+    repository = shop.repository
+    files = {f"services/{name}/Dockerfile": "FROM scratch\n" for name in ("cart", "mail")}
+    first = shop.commit({**files, "libs/money/x": "1\n"})
+    repository.git("tag", "v1")
+    service = """[services.{name}]
+repo = "{repo}"
+path = "services/{name}"
+watch_paths = ["libs/money", "!services/*/README.md"]
+triggers = ["main"]
+{more}
+"""
+    configuration = [
+        service.format(name=name, repo=repository.path, more=more)
+        for name, more in (("cart", 'refs = ["refs/tags/v*"]'), ("mail", ""))
+    ]
+    agent.configure("".join(configuration), pipeline='poll_interval = "1s"', agent="poll = true")
+    agent.start()
+
+    def heads() -> set[str | None]:
+        return {None if (head := status["head"]) is None else head["commit"] for status in client.status()}
+
+    def runs() -> list[tuple[str, str, str]]:
+        return [(run["id"], run["ref"], run["commit"]) for run in reversed(client.runs())]
+
+    def await_heads(commit: str) -> None:
+        _until(lambda: heads() == {commit})
+
+    await_heads(first)
+    assert runs() == []
+    repository.git("checkout", "--quiet", "-b", "work")
+    shop.commit({"services/cart/x": "1\n"})
+    for number in range(29):  # what was touched counts over the whole push, not by its last commit
+        shop.commit({"docs/x": f"{number}\n"})
+    pushed = repository.git("rev-parse", "HEAD")
+    repository.git("branch", "--force", "main", "work")
+    repository.git("checkout", "--quiet", "main")
+    await_heads(pushed)
+    expected = [("cart-1", "refs/heads/main", pushed)]
+    assert runs() == expected
+    await_heads(shop.commit({"services/mail/README.md": "only words\n", "x": "1\n"}))
+    await_heads(shop.commit({"services/mail/x": "1\n"}, "not now [skip ci]"))
+    assert runs() == expected
+    (told,) = [event for event in client.events(kind="service") if event["name"] == "skip"]
+    assert (told["service"], told["actor"]) == ("mail", "poller")
+    assert "[skip ci]" in (told["reason"] or "")
+    shared = shop.commit({"libs/money/x": "2\n"})
+    await_heads(shared)
+    expected += [("cart-2", "refs/heads/main", shared), ("mail-1", "refs/heads/main", shared)]
+    assert sorted(runs()) == sorted(expected)
+    repository.git("tag", "v2", first)
+    _until(lambda: client.runs(service="cart")[0]["ref"] == "refs/tags/v2")
+    tagged = client.runs(service="cart")[0]
+    assert (tagged["trigger"], tagged["trust"], tagged["commit"]) == ("manual", "repository", first)
+    assert [stage["name"] for stage in tagged["stages"]][-1] == "integration_test"
+    assert len(client.runs()) == 4
+    for run in client.runs():
+        if run["state"] not in RUN_ENDED:
+            client.cancel(run["id"], "")
+    _until(lambda: all(run["state"] in RUN_ENDED for run in client.runs()))
 
 
 @given(st.floats(1, 3600), st.integers(0, 1000), st.floats(0, 1))

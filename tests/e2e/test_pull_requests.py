@@ -124,3 +124,15 @@ def test_a_pull_requests_ref_is_one_whoever_asks_for_it(shop: Shop) -> None:
     assert (run["commit"], list(states_of(run))) == (head, ["prepare", "code_quality", "unit_test"])
     assert {"ours", "theirs"} <= set(shop.agent.read_log(run["id"], "prepare").splitlines())
     assert "shown=none hidden=none" in shop.agent.read_log(run["id"], "unit_test")
+
+
+def test_a_bare_commit_is_the_repositorys_only_if_a_branch_has_it(shop: Shop) -> None:
+    shop.configure(SERVICE)
+    head = _branch(shop, {"theirs": "theirs\n"})
+    own = shop.repository.git("rev-parse", "main")
+    shop.repository.git("branch", "-D", "request")
+    _start(shop)
+    told = shop.agent.run("web", ref=head)
+    assert (told["state"], told["trust"], told["ref"]) == ("success", "untrusted", head)
+    assert "shown=none hidden=none" in shop.agent.read_log(told["id"], "unit_test")
+    assert shop.agent.client.start_run("web", ref=own)["trust"] == "repository"

@@ -38,7 +38,9 @@ def test_commits_are_read_as_they_are(origin: Origin, repository: Repository, fo
     async def main() -> None:
         await fetch(forge, repository, second)
         info = await forge.info(repository, first)
-        assert info == CommitInfo(first, "Größe folgt", "Jörg \x1b[31m Ω", datetime(2026, 11, 23, 10, tzinfo=UTC))
+        at = datetime(2026, 11, 23, 10, tzinfo=UTC)
+        message = "Größe\nfolgt\n\nthe body"
+        assert info == CommitInfo(first, "Größe folgt", "Jörg \x1b[31m Ω", at, message)
         listed = await forge.log(repository, first, second)
         assert [commit.commit for commit in listed] == [second, latin]
         assert await forge.log(repository, second, second) == []
@@ -176,5 +178,44 @@ def test_unrelated_histories_do_not_merge(origin: Origin, repository: Repository
         await fetch(forge, repository, head, base)
         with pytest.raises(StageError, match="have no commit in common"):
             await forge.merge(repository, head, base)
+
+    asyncio.run(main())
+
+
+def test_what_two_branches_share(origin: Origin, repository: Repository, forge: GitForge) -> None:
+    base = origin.commit({"a": "1"})
+    head = branch(origin, base, {"b": "1"})
+    main = origin.commit({"c": "1"})
+    origin.git("checkout", "--quiet", "--orphan", "other")
+    stranger = origin.commit({"d": "1"})
+
+    async def check() -> None:
+        await fetch(forge, repository, head, main, stranger)
+        assert await forge.merge_base(repository, main, head) == base
+        assert await forge.merge_base(repository, head, base) == base
+        assert await forge.merge_base(repository, main, stranger) is None
+
+    asyncio.run(check())
+
+
+def test_only_what_a_branch_or_tag_of_the_remote_contains_is_its_own(
+    origin: Origin, repository: Repository, forge: GitForge
+) -> None:
+    base = origin.commit({"a": "1"})
+    tagged = branch(origin, base, {"b": "1"})
+    origin.git("tag", "-a", "-m", "a tag", "v1", tagged)
+    origin.git("branch", "-D", "feature")
+    stranger = branch(origin, base, {"c": "1"})
+    origin.git("update-ref", "refs/pull/1/head", stranger)
+    origin.git("branch", "-D", "feature")
+
+    async def main() -> None:
+        await forge.fetch(repository, stranger, "refs/pull/1/head")
+        assert await forge.is_on_a_branch(repository, base)
+        assert await forge.is_on_a_branch(repository, tagged)
+        assert not await forge.is_on_a_branch(repository, stranger)
+        assert not await forge.is_on_a_branch(repository, "1" * 40)
+        origin.git("tag", "-d", "v1")
+        assert not await forge.is_on_a_branch(repository, tagged)
 
     asyncio.run(main())

@@ -197,7 +197,10 @@ def _add_runs(app: FastAPI, api: Api) -> None:
             staging=asked.get("staging", False),
             rebuild=asked.get("rebuild", False),
         )
-        return await presenter.run(await operations.start(actor, service, ref=asked.get("ref"), options=options))
+        run = await operations.start(
+            actor, service, ref=asked.get("ref"), pull_request=asked.get("pull_request"), options=options
+        )
+        return await presenter.run(run)
 
     @app.post("/v1/services/{service}/local-runs", status_code=201)
     async def start_local(

@@ -1,4 +1,4 @@
-"""Someone's word for a run that waits before production."""
+"""Someone's word for a run that waits: before production, or, a fork's, before anything."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from seamless.agent.access import Role
 from seamless.agent.gate import Gatekeeper, Order, refusal
 from seamless.agent.operations import Operations
 from seamless.agent.store import StaleStateError, Store
-from seamless.errors import RefusedError
-from seamless.model import Actor, Run, short
+from seamless.errors import RefusedError, UsageError
+from seamless.model import Actor, Approval, Run, short
 from seamless.transitions import RunEvent, RunState
 
 
@@ -23,6 +23,10 @@ class Approvals:
         self._operations.require(actor, Role.APPROVER, f"approve {name}")
         run = await self._find_waiting(name)
         assert run.approval is not None
+        if run.options.gated:
+            if release or allow_rewritten:
+                raise UsageError(f"{run.id} is a fork's and ends before production: it takes no option")
+            return await self._pass(actor, run, dataclasses.replace(run.approval, by=actor.name))
         gate = await self._gatekeeper.look(run)
         refused = refusal(run, gate)
         if refused is not None:
@@ -35,15 +39,17 @@ class Approvals:
         if gate.production_digest != run.approval.production:
             raise RefusedError(f"production has changed since {run.id} began to wait", hint=f"seamless show {run.id}")
         approval = dataclasses.replace(run.approval, by=actor.name, release=release, allow_rewritten=allow_rewritten)
+        return await self._pass(actor, run, approval)
+
+    async def _pass(self, actor: Actor, run: Run, approval: Approval) -> Run:
         try:
             async with self._store.transaction():
                 approved = await self._store.runs.transition(run, RunEvent.APPROVE, actor=actor.name)
                 await self._store.runs.set_approval(run.id, approval)
-                if release:
+                if approval.release:
                     await self._store.deployments.release_with(run.service, run.id)
-                await self._operations.audit(
-                    actor, "approve", approved, {"release": release, "allow_rewritten": allow_rewritten}
-                )
+                words = {"release": approval.release, "allow_rewritten": approval.allow_rewritten}
+                await self._operations.audit(actor, "approve", approved, {**words, "commit": run.commit})
         except StaleStateError:
             run = await self._store.runs.get(run.id)
             raise RefusedError(f"{run.id} is not waiting for approval: {await self._became(run)}") from None
@@ -62,8 +68,15 @@ class Approvals:
         return rejected
 
     async def _find_waiting(self, name: str) -> Run:
-        """A run that waits for approval, by id or service. Says what became of one that does not."""
-        waiting = await self._store.runs.newest(service=name, states=[RunState.AWAITING_APPROVAL], limit=1)
+        """A run that waits for approval, by id or service. Says what became of one that does not. A service's name
+        means the run that waits before production, else the only commit of a fork."""
+        waiting = await self._store.runs.newest(service=name, states=[RunState.AWAITING_APPROVAL])
+        before_production = [run for run in waiting if not run.options.gated]
+        if before_production:
+            return before_production[0]
+        if len(waiting) > 1:
+            listed = ", ".join(run.id for run in waiting)
+            raise UsageError(f"several commits of forks wait for approval: {listed}", hint="name one of them")
         if waiting:
             return waiting[0]
         run = await self._operations.find_run(name)

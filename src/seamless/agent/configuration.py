@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from watchfiles import awatch
@@ -27,7 +27,7 @@ class LiveConfig:
     def __call__(self) -> Config:
         return self._config
 
-    async def watch(self, store: Store, changed: Callable[[], None]) -> None:
+    async def watch(self, store: Store, changed: Callable[[], Awaitable[None]]) -> None:
         """Follows the file for ever; calls `changed` after a new configuration came into force."""
         # The folder, because editors replace the file.
         async for changes in awatch(self._file.parent, recursive=False, debounce=200, step=50):
@@ -35,12 +35,12 @@ class LiveConfig:
                 with contextlib.suppress(ConfigError):
                     await self.reload(store, changed)
 
-    async def reload(self, store: Store, changed: Callable[[], None], actor: str | None = None) -> None:
+    async def reload(self, store: Store, changed: Callable[[], Awaitable[None]], actor: str | None = None) -> None:
         """Reads the file again. Raises ConfigError for one that cannot be used: the one before stays in force."""
         async with self._reading:
             await self._reload(store, changed, actor)
 
-    async def _reload(self, store: Store, changed: Callable[[], None], actor: str | None) -> None:
+    async def _reload(self, store: Store, changed: Callable[[], Awaitable[None]], actor: str | None) -> None:
         try:
             config = await asyncio.to_thread(load_config, self._file)
             self._check_fixed(config)
@@ -54,7 +54,7 @@ class LiveConfig:
             self._config = config
             _log.info("the new configuration is in force")
             await store.events.add("config", "reload", actor=actor)
-            changed()
+            await changed()
 
     def _check_fixed(self, config: Config) -> None:
         for key in ("data_dir", "socket", "helper_image", "log_cap"):

@@ -211,13 +211,18 @@ class Driver:
         self._working[stage.name] = _Working(task, switch, stage)
 
     async def _await_approval(self, run: Run) -> None:
-        gate = await self._gatekeeper.look(run)
         parameters = Parameters.model_validate(run.parameters)
-        why = why_wait(run, gate, auto_deploy=parameters.auto_deploy)
-        if why is None:
-            return
+        if run.options.gated:
+            why = f"{short(run.commit)} comes from a fork"
+            approval = Approval(why, utc_now() + timedelta(seconds=parameters.approval_timeout), production=None)
+        else:
+            gate = await self._gatekeeper.look(run)
+            needed = why_wait(run, gate, auto_deploy=parameters.auto_deploy)
+            if needed is None:
+                return
+            why, approval = needed, _approval(gate, needed, parameters.approval_timeout)
         async with self._store.transaction():
-            await self._store.runs.set_approval(run.id, _approval(gate, why, parameters.approval_timeout))
+            await self._store.runs.set_approval(run.id, approval)
             await self._store.runs.set_clock(run.id, stopped(run.clock))
             await self._store.runs.transition(run, RunEvent.AWAIT_APPROVAL, reason=why)
         self._slots.release(run.id)

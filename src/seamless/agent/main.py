@@ -20,6 +20,7 @@ import uvicorn
 from seamless import __version__, wire
 from seamless.agent.api import Api, create_app
 from seamless.agent.approvals import Approvals
+from seamless.agent.arrivals import Arrivals
 from seamless.agent.configuration import LiveConfig
 from seamless.agent.engine import Engine
 from seamless.agent.gate import Gatekeeper
@@ -29,7 +30,6 @@ from seamless.agent.notifying import Notifications
 from seamless.agent.operations import Operations
 from seamless.agent.outbox import Courier, Sender
 from seamless.agent.peer import PeerHTTPProtocol, PeerWebSocketProtocol
-from seamless.agent.poller import Poller
 from seamless.agent.presenting import Presenter
 from seamless.agent.reactions import react
 from seamless.agent.releases import Releases
@@ -38,6 +38,7 @@ from seamless.agent.room import Room
 from seamless.agent.stalls import STALL_LOG, record_stalls
 from seamless.agent.store import Store
 from seamless.agent.supervision import Supervisor
+from seamless.agent.watchers import Watchers
 from seamless.agent.workspaces import RunWorkspaces
 from seamless.aws.secrets import AwsSecrets
 from seamless.aws.sessions import Clouds
@@ -145,12 +146,13 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             forge=forge,
             clouds=clouds,
             room=room,
+            github=None,
             targets={"docker": DockerTarget(installation, login)},
         )
         gatekeeper = Gatekeeper(store, forge)
         engine = Engine(resources, gatekeeper)
         operations = Operations(resources, engine)
-        poller = Poller(resources, operations)
+        watchers = Watchers(resources, Arrivals(resources, engine, operations), _nothing)
         notifiers = {"sns": SnsNotifier(Topics(clouds, lambda: config().aws).publish)}
         notifications = Notifications(config, store, logs, notifiers)
         store.events.listeners.append(notifications.note)
@@ -165,12 +167,12 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             background.append(asyncio.create_task(record_stalls(Path(stall_log)), name="stall monitor"))
         await engine.start()
         stack.push_async_callback(engine.stop)
-        poller.configure()
-        stack.push_async_callback(poller.stop)
+        await watchers.configure()
+        stack.push_async_callback(watchers.stop)
 
-        def reconfigured() -> None:
+        async def reconfigured() -> None:
             engine.configure()
-            poller.configure()
+            await watchers.configure()
 
         background.append(asyncio.create_task(room.watch(store, engine.wake_all), name="room"))
         background.append(asyncio.create_task(config.watch(store, reconfigured), name="configuration"))
@@ -270,6 +272,10 @@ def _listening(path: Path) -> Iterator[socket.socket]:
             yield listener
         finally:
             path.unlink(missing_ok=True)
+
+
+async def _nothing(_: object) -> None:
+    pass
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

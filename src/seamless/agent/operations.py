@@ -14,10 +14,13 @@ from seamless.agent.engine import Engine
 from seamless.agent.planning import downstream_of, stages_of, trust_of
 from seamless.agent.resources import Resources
 from seamless.agent.store import NewRun
+from seamless.agent.triggers import branch_of
 from seamless.agent.workspaces import repository_of
 from seamless.config import Parameters
 from seamless.errors import NotFoundError, RefusedError, UsageError
-from seamless.forges import Repository, Resolved
+from seamless.forges import CommitInfo, Repository, Resolved
+from seamless.forges.github import PullRequest
+from seamless.forges.github.refs import pull_request_number, pull_request_ref
 from seamless.model import (
     Actor,
     CancelRequest,
@@ -66,54 +69,120 @@ class Operations:
 
     # -- starting runs
 
-    async def start(self, actor: Actor, service: str, *, ref: str | None, options: RunOptions) -> Run:
-        """A manual run of a branch, tag, ref or commit."""
+    async def start(
+        self,
+        actor: Actor,
+        service: str,
+        *,
+        ref: str | None,
+        pull_request: int | None = None,
+        options: RunOptions,
+    ) -> Run:
+        """A manual run of a branch, tag, ref or commit, or of a pull request."""
         self.require(actor, Role.OPERATOR, f"run {service}")
         parameters = self.parameters_of(service)
         self._resources.room.require()  # before anything is fetched
         repository = await asyncio.to_thread(repository_of, parameters.repo, parameters.git)
-        resolved = await self._resources.forge.resolve(repository, ref or f"refs/heads/{parameters.branch}")
+        if pull_request is not None:
+            ref = pull_request_ref(pull_request)
+        resolved = await self._resources.forge.resolve(repository, ref or branch_of(parameters))
+        number = pull_request_number(resolved.ref)
+        github = self._resources.github_of(parameters.repo)
+        if number is not None and github is not None:
+            now = await github.pull_request(repository, number)
+            return await self._start_pull_request(actor, service, parameters, repository, now)
         if resolved.ref.startswith("refs/") and not resolved.ref.startswith(("refs/heads/", "refs/tags/")):
-            return await self._start_pull_request(actor, service, repository, resolved, options, parameters)
-        on_branch = resolved.ref == f"refs/heads/{parameters.branch}"
+            return await self._start_strange_ref(actor, service, repository, resolved, parameters)
+        on_branch = resolved.ref == branch_of(parameters)
         options = dataclasses.replace(options, on_branch=on_branch)
-        run = await self._create(actor, service, Trigger.MANUAL, resolved.ref, resolved.commit, options, parameters)
-        if on_branch:
-            await self._store.heads.see(service, resolved.ref, resolved.commit)
+        if not resolved.ref.startswith("refs/"):
+            options = await self._distrusted(parameters, repository, resolved.commit, options)
+        subject, author = await self._describe(repository, resolved.ref, resolved.commit)
+        new = self.new_run(
+            actor, service, Trigger.MANUAL, resolved.ref, resolved.commit, options, parameters, subject, author
+        )
+        async with self._store.transaction():
+            if on_branch:
+                await self._store.heads.see(service, resolved.ref, resolved.commit)
+            run = await self._store.runs.create(new)
+        self._engine.submit(run)
         return run
 
-    async def _start_pull_request(
-        self,
-        actor: Actor,
-        service: str,
-        repository: Repository,
-        resolved: Resolved,
-        options: RunOptions,
-        parameters: Parameters,
+    async def _distrusted(
+        self, parameters: Parameters, repository: Repository, commit: str, options: RunOptions
+    ) -> RunOptions:
+        """A bare SHA gets the trust of the repository only if it is on a branch or tag: forges give out the commits
+        of forks as well."""
+        if await self._resources.forge.is_on_a_branch(repository, commit):
+            return options
+        gated = self._resources.github_of(parameters.repo) is not None
+        if gated:
+            _check_forks(parameters, f"{short(commit)} is on no branch or tag, so it may come from a fork")
+        return dataclasses.replace(options, fork=True, gated=gated, checks=True)
+
+    async def _start_strange_ref(
+        self, actor: Actor, service: str, repository: Repository, resolved: Resolved, parameters: Parameters
     ) -> Run:
         """A pull request's ref, merged onto the branch. Git does not tell whose it is: it is taken for a stranger's."""
-        base = await self._resources.forge.resolve(repository, f"refs/heads/{parameters.branch}")
-        subject, author = await self._describe(parameters, resolved.ref, resolved.commit)
-        options = dataclasses.replace(options, fork=True)
+        base = await self._resources.forge.resolve(repository, branch_of(parameters))
+        subject, author = await self._describe(repository, resolved.ref, resolved.commit)
         new = self.new_run(
-            actor, service, Trigger.PR_SYNC, resolved.ref, resolved.commit, options, parameters, subject, author
+            actor,
+            service,
+            Trigger.PR_SYNC,
+            resolved.ref,
+            resolved.commit,
+            RunOptions(fork=True),
+            parameters,
+            subject,
+            author,
         )
         run = await self._store.runs.create(dataclasses.replace(new, base=base.commit))
         self._engine.submit(run)
         return run
 
-    async def start_for_push(self, actor: Actor, service: str, ref: str, commit: str) -> Run | None:
-        """A run for a new head of the service's branch; None when that head had been seen."""
-        parameters = self.parameters_of(service)
-        self._resources.room.require()
-        options = RunOptions(on_branch=True)
-        info = await self._describe(parameters, ref, commit)
-        async with self._store.transaction():
-            if not await self._store.heads.see(service, ref, commit):
-                return None
-            new = self.new_run(actor, service, Trigger.MAIN, ref, commit, options, parameters, *info)
-            run = await self._store.runs.create(new)
+    async def _start_pull_request(
+        self, actor: Actor, service: str, parameters: Parameters, repository: Repository, now: PullRequest
+    ) -> Run:
+        """A pull request of a forge that tells whose it is."""
+        name = f"pull request {now.number}"
+        if not now.is_open:
+            raise RefusedError(f"{name} is closed", hint=f"seamless run {service} runs what its branch has")
+        if now.base_ref != parameters.branch:
+            raise RefusedError(f"{name} is for {now.base_ref}, and {service} is made from {parameters.branch}")
+        if now.is_fork:
+            _check_forks(parameters, f"{name} comes from a fork")
+        base = await self._resources.forge.resolve(repository, branch_of(parameters))
+        await self._resources.forge.fetch(repository, now.head, now.ref)
+        info = await self._resources.forge.info(repository, now.head)
+        run = await self.create_for_pull_request(
+            actor, service, parameters, now, info, Trigger.PR_SYNC, base=base.commit
+        )
         self._engine.submit(run)
+        return run
+
+    async def create_for_pull_request(
+        self,
+        actor: Actor,
+        service: str,
+        parameters: Parameters,
+        now: PullRequest,
+        head: CommitInfo,
+        trigger: Trigger,
+        *,
+        base: str,
+    ) -> Run:
+        """Stores the run of a pull request and supersedes those of its older commits; the caller submits it."""
+        options = RunOptions(fork=now.is_fork, gated=now.is_fork)
+        new = self.new_run(actor, service, trigger, now.ref, now.head, options, parameters, head.subject, head.author)
+        async with self._store.transaction():
+            word = await self._store.runs.word_for(service, now.ref, now.head) if now.is_fork else None
+            older = await self._store.runs.active_of(service, now.ref)
+            run = await self._store.runs.create(dataclasses.replace(new, base=base, approval=word))
+            for one in older:
+                if one.commit != now.head:
+                    request = CancelRequest(RunEvent.SUPERSEDE, f"superseded by {run.id}", actor.name)
+                    await self._store.runs.request_cancel(one, request)
         return run
 
     def check_local(self, actor: Actor, service: str) -> None:
@@ -134,8 +203,8 @@ class Operations:
         self._engine.submit(run)
         return run
 
-    async def _describe(self, parameters: Parameters, ref: str, commit: str) -> tuple[str, str]:
-        repository = await asyncio.to_thread(repository_of, parameters.repo, parameters.git)
+    async def _describe(self, repository: Repository, ref: str, commit: str) -> tuple[str, str]:
+        """A commit's subject and author. Fetches it when it is not there."""
         await self._resources.forge.fetch(repository, commit, ref)
         info = await self._resources.forge.info(repository, commit)
         return info.subject, info.author
@@ -176,22 +245,6 @@ class Operations:
             rerun_of=rerun_of,
         )
 
-    async def _create(
-        self,
-        actor: Actor,
-        service: str,
-        trigger: Trigger,
-        ref: str,
-        commit: str,
-        options: RunOptions,
-        parameters: Parameters,
-    ) -> Run:
-        subject, author = await self._describe(parameters, ref, commit)
-        new = self.new_run(actor, service, trigger, ref, commit, options, parameters, subject, author)
-        run = await self._store.runs.create(new)
-        self._engine.submit(run)
-        return run
-
     async def rerun(self, actor: Actor, name: str, *, from_stage: StageName | None) -> Run:
         """The same again, as a new run on today's parameters; `from_stage` keeps what is not downstream of it."""
         old = await self.find_run(name)
@@ -213,7 +266,8 @@ class Operations:
         if old.trigger in (Trigger.ROLLBACK, Trigger.PROMOTE):
             await self.check_image(options)
         async with self._store.transaction():
-            run = await self._store.runs.create(dataclasses.replace(new, base=old.base))
+            word = old.approval if old.options.gated and old.approval is not None and old.approval.by else None
+            run = await self._store.runs.create(dataclasses.replace(new, base=old.base, approval=word))
             if from_stage is not None:
                 await self._keep(run, old, from_stage)
         run = await self._store.runs.get(run.id)
@@ -278,3 +332,12 @@ class Operations:
                 f"the image of {short(image.commit)} is gone",
                 hint=f"seamless images {image.service} lists what is there",
             )
+
+
+def _check_forks(parameters: Parameters, what: str) -> None:
+    """Raises RefusedError where strangers' code is not run at all."""
+    if parameters.forks == "off":
+        raise RefusedError(
+            f"{what}, and forks are off",
+            hint='forks = "approve" lets an approver release each commit of a fork',
+        )

@@ -46,7 +46,7 @@ class CancelIdle:
 
 @dataclass(frozen=True, slots=True)
 class AwaitApproval:
-    """Production is next, and needs someone's word."""
+    """Production is next, or a stranger's code is, and needs someone's word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,8 @@ def next_steps(run: Run, *, approval_needed: bool) -> list[Step]:
     """What to do now. Nothing, while all there is to do is wait for what is running."""
     if run.cancel is not None:
         return _cancelling(run)
+    if run.options.gated and (run.approval is None or run.approval.by is None):
+        return [] if run.state is RunState.AWAITING_APPROVAL else [AwaitApproval()]
     stages = {stage.name: stage for stage in run.stages}
     failed = next((stage for stage in run.stages if stage.state is StageState.FAILURE), None)
     if failed is not None:

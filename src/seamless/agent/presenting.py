@@ -16,6 +16,7 @@ from seamless.config import Parameters
 from seamless.errors import SeamlessError
 from seamless.forges import CommitInfo
 from seamless.model import (
+    Approval,
     Deployment,
     Environment,
     Event,
@@ -126,6 +127,8 @@ class Presenter:
 
     async def _approval(self, run: Run) -> wire.ApprovalJSON:
         assert run.approval is not None
+        if run.options.gated:
+            return await self._approval_of_fork(run, run.approval)
         gate = await self._gatekeeper.look(run)
         hold = await self._store.deployments.hold(run.service)
         build = run.stage(StageName.BUILD)
@@ -140,6 +143,7 @@ class Presenter:
         return {
             "run": run.id,
             "service": run.service,
+            "lets_through": "production",
             "why": run.approval.why,
             "production": production,
             "commits": commits,
@@ -151,14 +155,31 @@ class Presenter:
             "expires_at": to_time(run.approval.expires_at),
         }
 
-    async def _commits(self, run: Run, production: str | None) -> list[wire.CommitJSON]:
-        if production == run.commit:
+    async def _approval_of_fork(self, run: Run, approval: Approval) -> wire.ApprovalJSON:
+        return {
+            "run": run.id,
+            "service": run.service,
+            "lets_through": "checks",
+            "why": approval.why,
+            "production": None,
+            "commits": await self._commits(run, run.base),
+            "commits_known": run.base is not None,
+            "image": None,
+            "tested_against": [],
+            "task_definition": None,
+            "hold": None,
+            "expires_at": to_time(approval.expires_at),
+        }
+
+    async def _commits(self, run: Run, base: str | None) -> list[wire.CommitJSON]:
+        """Those that the run has and `base` has not, newest first; only the run's own without a base."""
+        if base == run.commit:
             return []
         try:
             parameters = Parameters.model_validate(run.parameters)
             repository = await asyncio.to_thread(repository_of, parameters.repo, parameters.git)
-            limit = 1 if production is None else 50
-            found = await self._resources.forge.log(repository, production, run.commit, limit=limit)
+            limit = 1 if base is None else 50
+            found = await self._resources.forge.log(repository, base, run.commit, limit=limit)
         except SeamlessError:  # the listing is a comfort; the approval is bound to the digest
             return []
         return [_commit_json(info) for info in found]
@@ -199,7 +220,8 @@ class Presenter:
         parameters = self._resources.config().services[name]
         head = await self._store.heads.get(name, f"refs/heads/{parameters.branch}")
         active = await self._store.runs.newest(service=name, states=[RunState.IDLE, RunState.IN_PROGRESS])
-        waiting = await self._store.runs.newest(service=name, states=[RunState.AWAITING_APPROVAL], limit=1)
+        waiting = await self._store.runs.newest(service=name, states=[RunState.AWAITING_APPROVAL])
+        waiting.sort(key=lambda run: run.options.gated)  # a fork's commit is not what stands before production
         last = await self._store.runs.newest(service=name, states=list(RUN_ENDED), limit=1)
         hold = await deployments.hold(name)
         return {

@@ -14,6 +14,7 @@ from seamless.aws.sessions import Clouds
 from seamless.config import Config
 from seamless.executors import Executor
 from seamless.forges import Forge
+from seamless.forges.github import GitHub
 from seamless.targets import Target
 
 
@@ -27,9 +28,14 @@ class Resources:
     executor: Executor
     workspaces: RunWorkspaces
     forge: Forge
+    github: GitHub | None
     clouds: Clouds
     room: Room
     targets: Mapping[str, Target]  # by the name that an environment's `target` has
+
+    def github_of(self, url: str) -> GitHub | None:
+        """The GitHub that hosts this repository; None when it is elsewhere, or none is configured."""
+        return self.github if self.github is not None and self.github.hosts(url) else None
 
     def spool(self, run: str, stage: str, attempt: int) -> Path:
         """Where an attempt's output goes before it is redacted; in a folder that only the agent enters."""

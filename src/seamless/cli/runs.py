@@ -27,6 +27,10 @@ def run(
         str | None,
         typer.Option("--ref", metavar="REF", show_default=False, help="Branch, tag or commit. Default: its branch."),
     ] = None,
+    pull_request: Annotated[
+        int | None,
+        typer.Option("--pr", metavar="N", min=1, show_default=False, help="A pull request, merged onto the branch."),
+    ] = None,
     checks: Annotated[bool, typer.Option("--checks", help="Only prepare, code_quality and unit_test.")] = False,
     staging: Annotated[bool, typer.Option("--staging", help="Deploy another ref than the branch to staging.")] = False,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Build a new image although there is one.")] = False,
@@ -46,16 +50,21 @@ def run(
     Examples:
       seamless run payment
       seamless run payment --ref feature/retry --staging
+      seamless run payment --pr 17
       seamless run payment --local .
     """
-    if local is not None and (ref or staging or rebuild):
-        raise UsageError("--local runs the checks on a working tree: it takes no --ref, --staging or --rebuild")
+    if local is not None and (ref or pull_request or staging or rebuild):
+        raise UsageError("--local runs the checks on a working tree: it takes no --ref, --pr, --staging or --rebuild")
+    if pull_request is not None and (ref or checks or staging or rebuild):
+        raise UsageError("--pr runs what pull requests run: it takes no --ref, --checks, --staging or --rebuild")
     session = session_of(context)
     with session.agent() as agent:
         if local is not None:
             started = _start_local(agent, service, local)
         else:
-            started = agent.start_run(service, ref=ref, checks=checks, staging=staging, rebuild=rebuild)
+            started = agent.start_run(
+                service, ref=ref, pull_request=pull_request, checks=checks, staging=staging, rebuild=rebuild
+            )
         raise typer.Exit(show_or_follow(session, agent, started, detach=detach, as_json=as_json))
 
 

@@ -188,6 +188,20 @@ class Parameters(Table):
         default=[Trigger.MAIN, Trigger.PR_OPEN, Trigger.PR_SYNC],
         description="what starts a run by itself",
     )
+    watch_paths: list[v.WatchPattern] = Field(
+        default=[],
+        description="patterns of a .gitignore that count from the repository's root: changes there start runs as those "
+        "in `path` do, and `!` takes out; with neither, every change does",
+    )
+    refs: list[v.RefPattern] = Field(
+        default=[], description="other branches and tags whose new commits start a run that ends before staging"
+    )
+    drafts: bool = Field(default=False, description="run for draft pull requests as well, not only when they are ready")
+    forks: Literal["off", "approve"] = Field(
+        default="off",
+        description="pull requests from forks: `approve` lets an approver release each commit for its checks, which "
+        "see no secrets and no caches",
+    )
     poll_interval: v.Duration = Field(default=60.0, description="how often the repository is asked for new commits")
 
     image: v.Maybe[v.ImageName] = Field(default=None, description="the image in which the commands run")

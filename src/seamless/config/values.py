@@ -209,6 +209,20 @@ def _branch(name: str) -> str:
     return name
 
 
+def _ref_pattern(pattern: str) -> str:
+    if not pattern.startswith(("refs/heads/", "refs/tags/")) or _BRANCH_REFUSED.search(pattern.replace("*", "x")):
+        raise ValueError('must be a pattern of full names such as "refs/tags/v*" or "refs/heads/release/*"')
+    return pattern
+
+
+def _watch_pattern(pattern: str) -> str:
+    """A pattern of .gitignore, but for what is anchored: it always counts from the repository's root."""
+    path = pattern.removeprefix("!")
+    if not path or path.startswith(("/", "~", "-", "!", "#")) or ".." in path.split("/") or not path.isprintable():
+        raise ValueError('must be a path or pattern in the repository such as "libs/shared" or "**/*.proto"')
+    return pattern
+
+
 def _repository(value: str, info: ValidationInfo) -> str:
     """A git URL, an scp-like address, or a path of the host (made absolute)."""
     if value.startswith(("/", "~", "./", "../")):
@@ -369,6 +383,8 @@ CheckoutFile = Annotated[str, Words("path in the checkout"), AfterValidator(_ins
 CheckoutFolder = Annotated[str, Words("path in the checkout"), AfterValidator(_inside)]
 CheckoutRoot = Annotated[str, Words("path in the checkout"), AfterValidator(_inside_or_root)]
 CheckoutPattern = Annotated[str, Words("pattern in the checkout"), AfterValidator(_inside_file)]
+WatchPattern = Annotated[str, Words("pattern in the repository"), AfterValidator(_watch_pattern)]
+RefPattern = Annotated[str, Words("pattern of refs"), AfterValidator(_ref_pattern)]
 ContainerPath = Annotated[str, Words("path in the container"), AfterValidator(_container_path)]
 HostPath = Annotated[Path, Words("path of the host"), BeforeValidator(_host_path)]
 Branch = Annotated[str, Words("branch"), AfterValidator(_branch)]

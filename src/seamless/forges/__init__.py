@@ -70,6 +70,7 @@ class CommitInfo:
     subject: str
     author: str
     committed_at: datetime
+    message: str  # whole, its subject included
 
 
 class RefNotFoundError(UsageError):
@@ -156,6 +157,13 @@ class Forge(Protocol):
 
     async def is_ancestor(self, repository: Repository, ancestor: str, descendant: str) -> bool:
         """False when either is unknown to the mirror; a commit is its own ancestor."""
+
+    async def is_on_a_branch(self, repository: Repository, commit: str) -> bool:
+        """Whether a branch or tag that the remote has now contains the commit. Many forges give out by its SHA what
+        strangers pushed to forks or pull requests: such a commit is on none. Raises RemoteUnavailableError."""
+
+    async def merge_base(self, repository: Repository, one: str, other: str) -> str | None:
+        """The newest commit that both have in their history; None when there is none. Raises CommitGoneError."""
 
     async def changed_files(self, repository: Repository, base: str, head: str) -> list[str]:
         """Paths that differ between the two trees, both names of what was moved. Raises CommitGoneError."""

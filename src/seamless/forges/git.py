@@ -121,6 +121,20 @@ class GitForge:
         check_commit(descendant)
         return await history.is_ancestor(await self._mirror(repository), ancestor, descendant)
 
+    async def is_on_a_branch(self, repository: Repository, commit: str) -> bool:
+        """See `Forge`."""
+        check_commit(commit)
+        mirror = await self._mirror(repository)
+        async with self._mirror_locks[mirror.path]:
+            await mirror.fetch_all(len(commit))
+        return await mirror.has(commit) and await history.is_on_a_branch(mirror, commit)
+
+    async def merge_base(self, repository: Repository, one: str, other: str) -> str | None:
+        """See `Forge`."""
+        check_commit(one)
+        check_commit(other)
+        return await history.merge_base(await self._mirror(repository), one, other)
+
     async def changed_files(self, repository: Repository, base: str, head: str) -> list[str]:
         """See `Forge`."""
         check_commit(base)

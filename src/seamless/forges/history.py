@@ -10,10 +10,10 @@ from typing import Final
 from seamless.errors import StageError, UnavailableError
 from seamless.forges import CommitInfo, MergeConflictError, git_commands
 from seamless.forges.checkout import tree_difference
-from seamless.forges.mirror import Mirror
+from seamless.forges.mirror import BRANCHES_AND_TAGS, Mirror
 from seamless.model import short
 
-_FORMAT: Final = "%H%x00%ct%x00%an%x00%s"
+_FORMAT: Final = "%H%x00%ct%x00%an%x00%s%x00%B"
 _LATEST: Final = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp())
 _SHOWN_FILES: Final = 10
 
@@ -24,7 +24,7 @@ async def log(mirror: Mirror, base: str | None, head: str, limit: int) -> list[C
     await mirror.require(head, *([base] if base else []))
     options = ["-z", f"--format={_FORMAT}", f"--max-count={limit}", "--encoding=UTF-8", "--no-show-signature"]
     fields = (await _output(mirror, "log", *options, *revisions, "--")).split(b"\0")
-    return [_commit_info(*fields[at : at + 4]) for at in range(0, len(fields) - 3, 4)]
+    return [_commit_info(*fields[at : at + 5]) for at in range(0, len(fields) - 4, 5)]
 
 
 async def peel(mirror: Mirror, name: str) -> str | None:
@@ -54,6 +54,19 @@ async def is_ancestor(mirror: Mirror, ancestor: str, descendant: str) -> bool:
         return False
     plan = git_commands.local(mirror.path, "merge-base", "--is-ancestor", ancestor, descendant)
     return (await mirror.run(plan, allowed=(0, 1))).exit_code == 0
+
+
+async def merge_base(mirror: Mirror, one: str, other: str) -> str | None:
+    """See `Forge.merge_base`."""
+    await mirror.require(one, other)
+    found = await mirror.run(git_commands.local(mirror.path, "merge-base", one, other), allowed=(0, 1))
+    return found.stdout.decode().strip() or None
+
+
+async def is_on_a_branch(mirror: Mirror, commit: str) -> bool:
+    """Whether a branch or tag of the remote, as they were fetched last, contains the commit."""
+    options = ["--count=1", f"--contains={commit}", "--format=%(refname)"]
+    return bool(await _output(mirror, "for-each-ref", *options, *BRANCHES_AND_TAGS))
 
 
 async def merge(mirror: Mirror, head: str, base: str) -> str:
@@ -105,9 +118,10 @@ def _conflict(head: str, base: str, files: Sequence[str]) -> MergeConflictError:
     return MergeConflictError(f"{short(head)} does not merge onto {short(base)}: conflicts in {shown}", files)
 
 
-def _commit_info(commit: bytes, committed_at: bytes, author: bytes, subject: bytes) -> CommitInfo:
+def _commit_info(commit: bytes, committed_at: bytes, author: bytes, subject: bytes, message: bytes) -> CommitInfo:
     seconds = min(max(int(committed_at or 0), 0), _LATEST)  # a commit may claim any date
-    return CommitInfo(_text(commit), _text(subject), _text(author), datetime.fromtimestamp(seconds, UTC))
+    at = datetime.fromtimestamp(seconds, UTC)
+    return CommitInfo(_text(commit), _text(subject), _text(author), at, _text(message).rstrip("\n"))
 
 
 def _paths(output: bytes) -> list[str]:

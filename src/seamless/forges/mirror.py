@@ -32,6 +32,7 @@ _DAMAGED: Final = re.compile(
 )
 _DAMAGE_MARK: Final = "damaged"
 _MADE_ANEW: Final = "it is made anew at the next fetch; if it happens again, check the disk"
+BRANCHES_AND_TAGS: Final = ("refs/seamless/heads/", "refs/seamless/tags/")  # as `fetch_all` found them
 _ALL_REFSPECS: Final = ("+refs/heads/*:refs/seamless/heads/*", "+refs/tags/*:refs/seamless/tags/*")
 _CURL_FIRST_S: Final = 1.0  # over http curl notices a stall itself, and says more about it
 _GC: Final = {"gc.autoPackLimit": "30", "gc.cruftPacks": "true", "gc.pruneExpire": "30.days.ago"}
@@ -101,7 +102,7 @@ class Mirror:
             )
 
     async def fetch_all(self, sha_length: int) -> None:
-        """Makes all branches and tags present, for looking up a short SHA."""
+        """Makes all branches and tags present, and forgets those that are gone."""
         await self._ready(sha_length)
         await self._fetch(_ALL_REFSPECS, None, prune=True)
 

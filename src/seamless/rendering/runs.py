@@ -195,9 +195,25 @@ def approval_block(run: RunJSON, viewer: Viewer) -> list[Text]:
     if approval is None:
         return [_verdict("awaiting_approval", f"{run['id']} is waiting for approval", run["reason"], viewer)]
     lines = [_verdict("awaiting_approval", f"{run['id']} is waiting for approval", approval["why"], viewer)]
+    name, release = run["service"], ""
+    if approval["lets_through"] == "checks":
+        name = run["id"]
+        facts = _facts_of_fork(run, approval, viewer)
+    else:
+        facts = _facts_of_release(run, approval, viewer)
+    if hold := approval["hold"]:
+        facts.append(("on hold", f"{quoted(hold['why'], 60)} ({viewer.call(hold['by'])})"))
+        release = " --release"
+    lines.extend(Text.assemble("  ", (f"{fact:<18}", "dim"), text, no_wrap=True) for fact, text in facts)
+    answer = _commands([f"seamless approve {name}{release}", f'seamless reject {name} --why "…"'])
+    answer.append(f"{_GAP}expires {local_time(approval['expires_at'])}", "dim")
+    return [*lines, answer]
+
+
+def _facts_of_release(run: RunJSON, approval: ApprovalJSON, viewer: Viewer) -> list[tuple[str, str]]:
     facts = [
         ("production today", _production(approval["production"], viewer)),
-        ("would become", f"{short(run['commit'])}  {_commits(run, approval, viewer)}"),
+        ("would become", f"{short(run['commit'])}  {_commits_since(run, approval, viewer)}"),
     ]
     if image := approval["image"]:
         facts.append(("image", short_digest(image["digest"])))
@@ -205,15 +221,15 @@ def approval_block(run: RunJSON, viewer: Viewer) -> list[Text]:
         facts.append(("tested against", tested_against))
     if approval["task_definition"]:
         facts.append(("task definition", plain(approval["task_definition"])))
-    release = ""
-    if hold := approval["hold"]:
-        facts.append(("on hold", f"{quoted(hold['why'], 60)} ({viewer.call(hold['by'])})"))
-        release = " --release"
-    lines.extend(Text.assemble("  ", (f"{name:<18}", "dim"), fact, no_wrap=True) for name, fact in facts)
-    service = run["service"]
-    answer = _commands([f"seamless approve {service}{release}", f'seamless reject {service} --why "…"'])
-    answer.append(f"{_GAP}expires {local_time(approval['expires_at'])}", "dim")
-    return [*lines, answer]
+    return facts
+
+
+def _facts_of_fork(run: RunJSON, approval: ApprovalJSON, viewer: Viewer) -> list[tuple[str, str]]:
+    stages = ", ".join(stage["name"] for stage in run["stages"])
+    return [
+        ("source", f"{ref_name(run['ref'])}  {_counted(approval['commits'], viewer)}"),
+        ("would run", f"{stages}, without secrets and caches"),
+    ]
 
 
 def _production(commit: CommitJSON | None, viewer: Viewer) -> str:
@@ -224,12 +240,16 @@ def _production(commit: CommitJSON | None, viewer: Viewer) -> str:
     return f"{short(commit['commit'])}  {quoted(commit['subject'], 40)} ({author}, {age_in_words(seconds)} old)"
 
 
-def _commits(run: RunJSON, approval: ApprovalJSON, viewer: Viewer) -> str:
+def _commits_since(run: RunJSON, approval: ApprovalJSON, viewer: Viewer) -> str:
     commits = approval["commits"]
     if approval["production"] is None:
         return f"{quoted(run['subject'], 40)} ({viewer.call(run['author'])})"
     if not approval["commits_known"]:
         return "the commits between are not known: production's is not among its ancestors"
+    return _counted(commits, viewer)
+
+
+def _counted(commits: Sequence[CommitJSON], viewer: Viewer) -> str:
     if not commits:
         return "no new commits"
     count = "1 commit" if len(commits) == 1 else f"{len(commits)} commits"

@@ -8,9 +8,10 @@ from pathlib import Path
 from seamless.agent.store.database import Database, StoreError
 from seamless.agent.store.deployments import DeployLockedError, Deployments
 from seamless.agent.store.events import Events
-from seamless.agent.store.heads import Heads
+from seamless.agent.store.heads import Heads, KnownPullRequest
 from seamless.agent.store.images import Images
 from seamless.agent.store.outbox import Message, Outbox, Outcome
+from seamless.agent.store.repositories import Repositories
 from seamless.agent.store.runs import NewRun, Runs, StaleStateError
 from seamless.agent.store.workspaces import Tree, View, Workspaces
 from seamless.model import Run
@@ -18,6 +19,7 @@ from seamless.transitions import RunEvent, RunState, StageEvent, StageState
 
 __all__ = [
     "DeployLockedError",
+    "KnownPullRequest",
     "Message",
     "NewRun",
     "Outcome",
@@ -41,6 +43,7 @@ class Store:
         self.workspaces = Workspaces(database)
         self.heads = Heads(database)
         self.outbox = Outbox(database)
+        self.repositories = Repositories(database)
 
     @classmethod
     async def open(cls, path: Path) -> Store:
@@ -62,10 +65,10 @@ class Store:
             return await self.runs.transition(run, event, reason=reason, actor=actor)
 
     async def void_waiting(self, cause: Run, reason: str, *, older_than: int | None = None) -> None:
-        """Voids the approvals that the service's other runs wait for."""
+        """Voids the approvals that the service's other runs wait for before production."""
         async with self.transaction():
             for run in await self.runs.newest(service=cause.service, states=[RunState.AWAITING_APPROVAL]):
-                if run.id != cause.id and (older_than is None or run.number < older_than):
+                if run.id != cause.id and not run.options.fork and (older_than is None or run.number < older_than):
                     await self.end_waiting(run, RunEvent.VOID, reason=reason, actor="agent")
 
     async def close(self) -> None:

@@ -56,6 +56,7 @@ class NewRun:
     stages: Sequence[StageName]
     base: str | None = None
     rerun_of: str | None = None
+    approval: Approval | None = None  # of a fork's commit, given already
 
 
 class Runs:
@@ -76,8 +77,8 @@ class Runs:
             identity = f"{new.service}-{number}"
             await self._db.write(
                 "INSERT INTO runs (id, service, number, trigger, trust, ref, commit_sha, base, subject, author, state,"
-                " requested_by, created_at, parameters, options, rerun_of)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " requested_by, created_at, parameters, options, rerun_of, approval)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     identity,
                     new.service,
@@ -95,6 +96,7 @@ class Runs:
                     rows.to_json(new.parameters),
                     rows.to_json(new.options),
                     new.rerun_of,
+                    None if new.approval is None else rows.to_json(new.approval),
                 ),
             )
             for position, stage in enumerate(new.stages):
@@ -152,6 +154,23 @@ class Runs:
             "SELECT * FROM runs WHERE state IN ('idle', 'in_progress', 'awaiting_approval') ORDER BY rowid", ()
         )
 
+    async def active_of(self, service: str, ref: str) -> list[Run]:
+        """A service's runs of a ref that have not ended, oldest first."""
+        return await self._all(
+            "SELECT * FROM runs WHERE service = ? AND ref = ?"
+            " AND state IN ('idle', 'in_progress', 'awaiting_approval') ORDER BY rowid",
+            (service, ref),
+        )
+
+    async def word_for(self, service: str, ref: str, commit: str) -> Approval | None:
+        """The approval that somebody gave for that commit of a fork's pull request."""
+        found = await self._all(
+            "SELECT * FROM runs WHERE service = ? AND ref = ? AND commit_sha = ? AND json_extract(options, '$.gated')"
+            " AND json_extract(approval, '$.by') IS NOT NULL ORDER BY rowid DESC LIMIT 1",
+            (service, ref, commit),
+        )
+        return found[0].approval if found else None
+
     async def uncleaned(self) -> list[Run]:
         """Runs that have ended but may have left something behind."""
         return await self._all(
@@ -178,9 +197,9 @@ class Runs:
         async with self._db.transaction():
             self._db.mark(f"run.{event}")
             changed = await self._db.write(
-                "UPDATE runs SET state = ?, reason = ?, started_at = CASE WHEN ? THEN ? ELSE started_at END,"
-                " ended_at = CASE WHEN ? THEN ? ELSE ended_at END WHERE id = ? AND state = ?",
-                (state, reason, event is RunEvent.START, now, state in RUN_ENDED, now, run.id, run.state),
+                "UPDATE runs SET state = ?, reason = ?, started_at = CASE WHEN ? THEN coalesce(started_at, ?)"
+                " ELSE started_at END, ended_at = CASE WHEN ? THEN ? ELSE ended_at END WHERE id = ? AND state = ?",
+                (state, reason, state is RunState.IN_PROGRESS, now, state in RUN_ENDED, now, run.id, run.state),
             )
             if changed != 1:
                 raise StaleStateError(f"{run.id} is no longer {run.state}")
