@@ -50,7 +50,14 @@ class Api:
 
 
 def create_app(api: Api) -> FastAPI:
-    app = FastAPI(title="Seamless", version=__version__, openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Seamless",
+        version=__version__,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        responses={"default": {"model": wire.ErrorJSON, "description": "every answer that is not 2xx"}},
+    )
     _add_errors(app)
     _add_handshake(app, api)
     _add_fleet(app, api)
