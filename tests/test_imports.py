@@ -33,13 +33,13 @@ SHARED = frozenset(
         "wire",
     ]
 )
-CLIENT = SHARED | {"client", "connection"}
+CLIENT = SHARED | {"client", "client_host", "connection"}
 WORKERS = frozenset(["executors", "targets", "forges", "aws", "notifiers"])
 
 # Room of src/seamless -> the rooms that it may import; itself always.
 ROOMS = {
     **dict.fromkeys(SHARED, SHARED),
-    **dict.fromkeys(["client", "connection"], CLIENT),
+    **dict.fromkeys(["client", "client_host", "connection"], CLIENT),
     **dict.fromkeys(WORKERS, SHARED),
     "stages": SHARED | WORKERS,
     "agent": SHARED | WORKERS | {"stages"},
@@ -52,6 +52,9 @@ ROOMS = {
 # Beyond these, inside a function: (module, what it imports there).
 EXCEPTIONS = {
     ("seamless.cli.agent", "seamless.agent.main"),  # `seamless agent run` is the agent
+    ("seamless.cli.examining", "seamless.agent.checking"),  # where no agent answers, the command looks itself
+    ("seamless.cli.examining", "seamless.agent.doctor"),
+    ("seamless.cli.examining", "seamless.forges.git"),
     ("seamless.cli.tui", "seamless.tui.program"),
 }
 
@@ -63,7 +66,7 @@ LIBRARIES = {
     "docker": ["executors", "targets"],
     "fastapi": ["agent"],
     "github": ["forges"],
-    "httpx": ["client", "stages"],
+    "httpx": ["client", "client_host", "stages"],
     "re2": ["agent.logs"],
     "pydantic": ["agent", "config", "secretrefs"],
     "textual": ["tui"],

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import httpx
 
+from seamless.client_host import HostCalls
 from seamless.connection import (
     ApiVersionError,
     ConnectionLostError,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from seamless.wire import (
         DeploymentJSON,
         EventJSON,
-        FindingJSON,
         HoldJSON,
         ImageJSON,
         LogPositionJSON,
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
         RunJSON,
         ServiceJSON,
         ServiceStatusJSON,
-        VersionJSON,
     )
 
 API_HEADER: Final = "Seamless-API"
@@ -61,7 +60,7 @@ _SILENCE_S: Final = 45.0  # three of the agent's 15 s heartbeats: the stream is 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
-class Client:
+class Client(HostCalls):
     """Speaks to the agent at `socket`. Opening it does no I/O; close it, or use it as a context manager."""
 
     def __init__(self, socket: Path, *, timeout_s: float = _TIMEOUT_S) -> None:
@@ -91,18 +90,7 @@ class Client:
     ) -> None:
         self.close()
 
-    # The agent and its services
-
-    def version(self) -> VersionJSON:
-        return cast("VersionJSON", self._get("version"))
-
-    def reload(self) -> VersionJSON:
-        """Makes the agent read its configuration again; raises ConfigError for one that is not in force."""
-        return cast("VersionJSON", self._post("reload", {}))
-
-    def test_notifications(self, name: str | None = None) -> list[FindingJSON]:
-        """Has a test sent to one `[notify.NAME]`, or to all; what came of each."""
-        return cast("list[FindingJSON]", self._post("notify/test", {"name": name}))
+    # The services
 
     def status(self, service: str | None = None) -> list[ServiceStatusJSON]:
         """The fleet, or one service of it."""

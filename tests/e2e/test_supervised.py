@@ -40,6 +40,13 @@ def test_ready_pings_reload_and_stop(shop: Shop, manager: socket.socket) -> None
     assert shop.agent.client.service("web")["parameters"]["unit_test"] == "true"
     assert {event["name"] for event in shop.agent.client.events(kind="config")} == {"reload", "refuse"}
 
+    checked = shop.agent.cli("check", "--json")
+    assert checked.returncode == 0, checked.stdout
+    assert '"services.web.repo"' in checked.stdout
+    examined = shop.agent.cli("doctor")
+    assert f"pid {shop.agent.client.version()['pid']}" in examined.stdout
+    assert "Docker Engine" in examined.stdout
+
     shop.agent.stop()
     while not told[-1].startswith("STOPPING=1"):
         told.append(manager.recv(200).decode())

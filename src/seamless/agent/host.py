@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends, FastAPI
 
-from seamless import wire
+from seamless import findings, wire
 from seamless.agent.access import Role
+from seamless.agent.checking import Checker
+from seamless.agent.doctor import Examination, examine
 from seamless.agent.notifying import Notifications
 from seamless.agent.operations import Operations
 from seamless.agent.peer import peer
 from seamless.agent.resources import Resources
-from seamless.findings import to_json
+from seamless.findings import Finding, to_json
 from seamless.model import Actor
 
 Peer = Annotated[Actor, Depends(peer)]
@@ -29,6 +31,7 @@ class Host:
     about: Callable[[], wire.VersionJSON]
     reload: Callable[[str], Awaitable[None]]
     notifications: Notifications
+    examinations: Sequence[Examination] = ()  # what doctor looks at beyond the host itself
 
 
 def add_host(app: FastAPI, host: Host) -> None:
@@ -44,8 +47,36 @@ def add_host(app: FastAPI, host: Host) -> None:
         await host.reload(actor.name)
         return host.about()
 
+    @app.get("/v1/doctor")
+    async def doctor() -> list[wire.FindingJSON]:
+        more = [*host.examinations, lambda: _of_agent(host)]
+        return _told(await examine(host.resources.config(), more))
+
+    @app.post("/v1/check")
+    async def check(actor: Peer, offline: bool = False) -> list[wire.FindingJSON]:
+        operations.require(actor, Role.OPERATOR, "check the configuration")
+        checker = Checker(host.resources.forge, host.resources.data_dir / "work")
+        return _told(await checker.check(host.resources.config().file, offline=offline))
+
     @app.post("/v1/notify/test")
     async def try_notifications(actor: Peer, asked: wire.NotifyTestRequest) -> list[wire.FindingJSON]:
         operations.require(actor, Role.OPERATOR, "send test notifications")
         found = await host.notifications.try_out(actor, asked.get("name"))
-        return [cast(wire.FindingJSON, to_json(finding)) for finding in found]
+        return _told(found)
+
+
+def _told(found: Sequence[Finding]) -> list[wire.FindingJSON]:
+    return [cast(wire.FindingJSON, to_json(finding)) for finding in found]
+
+
+async def _of_agent(host: Host) -> list[Finding]:
+    """The agent's own state."""
+    about = host.about()
+    found = [findings.ok("agent", f"{about['version']}, pid {about['pid']}, {about['config_file']}")]
+    if about["config_error"]:
+        found.append(findings.error("configuration", f"not in force: {about['config_error']}", "seamless check"))
+    found += [findings.error("agent", trouble, "seamless gc") for trouble in about["trouble"]]
+    for name in host.resources.config().services:
+        if (problem := await host.resources.store.heads.problem(name)) is not None:
+            found.append(findings.error(f"services.{name}.repo", problem, "seamless check"))
+    return found

@@ -1,0 +1,46 @@
+"""The part of the client that is about the agent and its host: what `seamless.client.Client` inherits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, cast
+
+if TYPE_CHECKING:
+    import httpx
+
+    from seamless.wire import FindingJSON, VersionJSON
+
+_LONG_S: Final = 600.0  # for what goes through all repositories, or all data
+
+
+class HostCalls:
+    """One method for each endpoint; raises as `Client` does."""
+
+    def _get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
+        raise NotImplementedError
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        raise NotImplementedError
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        raise NotImplementedError
+
+    def version(self) -> VersionJSON:
+        return cast("VersionJSON", self._get("version"))
+
+    def reload(self) -> VersionJSON:
+        """Makes the agent read its configuration again; raises ConfigError for one that is not in force."""
+        return cast("VersionJSON", self._post("reload", {}))
+
+    def doctor(self) -> list[FindingJSON]:
+        """What the agent finds on its host."""
+        return cast("list[FindingJSON]", self._send("GET", "doctor", timeout=_LONG_S).json())
+
+    def check(self, *, offline: bool = False) -> list[FindingJSON]:
+        """What is wrong with the agent's configuration file as it is now, and with all that it names."""
+        asked = {"offline": str(offline).lower()}
+        return cast("list[FindingJSON]", self._send("POST", "check", params=asked, timeout=_LONG_S).json())
+
+    def test_notifications(self, name: str | None = None) -> list[FindingJSON]:
+        """Has a test sent to one `[notify.NAME]`, or to all; what came of each."""
+        return cast("list[FindingJSON]", self._post("notify/test", {"name": name}))
