@@ -65,6 +65,12 @@ def state_dir() -> Path:
     return base / "seamless" if base else _SYSTEM_DATA
 
 
+def tui_settings() -> Path | None:
+    """Where the TUI keeps its settings; None for a user without a home."""
+    base = _user_base("XDG_CONFIG_HOME", ".config")
+    return base / "seamless" / "tui.toml" if base else None
+
+
 def _user_config() -> list[Path]:
     base = _user_base("XDG_CONFIG_HOME", ".config")
     return [base / "seamless" / "config.toml"] if base else []

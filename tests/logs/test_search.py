@@ -17,6 +17,7 @@ from seamless.agent.logs.search import Found
 from seamless.errors import UsageError
 from seamless.loglines import BLOCK, piece_at, starts_after
 from seamless.model import StageName
+from seamless.patterns import compiled
 
 from .test_log_store import write
 
@@ -37,7 +38,7 @@ def store(tmp_path: Path) -> Iterator[LogStore]:
 
 def find(file: Path, pattern: str, start: int, *, backwards: bool = False, limit: int = 1000) -> Found:
     """All there is to find from `start` on, in as many calls as that takes."""
-    expression = search.compiled(pattern, ignore_case=False)
+    expression = compiled(pattern, ignore_case=False)
     size = file.stat().st_size
     options = {"backwards": backwards, "limit": limit, "budget_s": 0.0}
     whole = Found(start)
@@ -116,7 +117,7 @@ def test_a_line_without_end_is_found_by_its_pieces(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pattern", ["a(b", r"(?=x)", r"(a)\1", "[", "\ud800"])
 def test_what_is_no_expression_is_refused(pattern: str) -> None:
     with pytest.raises(UsageError, match="is not a regular expression"):
-        search.compiled(pattern, ignore_case=False)
+        compiled(pattern, ignore_case=False)
 
 
 def test_an_expression_that_is_a_trap_for_others_takes_no_time(tmp_path: Path) -> None:

@@ -49,16 +49,21 @@ def test_counts(tests: object) -> str:
 
 def failed_tests(tests: object) -> list[tuple[str, str]]:
     """(name, message) of the first failed tests; a last entry counts the others."""
+    shown = all_failed_tests(tests)[:_SHOWN_FAILURES]
+    others = _count(tests.get("failed")) - len(shown) if isinstance(tests, Mapping) else 0
+    return [*shown, (f"and {others} more", "")] if shown and others > 0 else shown
+
+
+def all_failed_tests(tests: object) -> list[tuple[str, str]]:
+    """(name, message) of each failed test that is known."""
     failures = tests.get("failures") if isinstance(tests, Mapping) else None
-    if not isinstance(failures, Sequence) or not isinstance(tests, Mapping):
+    if not isinstance(failures, Sequence) or isinstance(failures, str):
         return []
-    shown = [
+    return [
         (plain(str(one.get("name", ""))), plain(str(one.get("message", ""))))
-        for one in failures[:_SHOWN_FAILURES]
+        for one in failures
         if isinstance(one, Mapping)
     ]
-    others = _count(tests.get("failed")) - len(shown)
-    return [*shown, (f"and {others} more", "")] if others > 0 else shown
 
 
 def _count(value: object) -> int:

@@ -163,7 +163,20 @@ def _result(run: RunJSON) -> str | None:
 
 
 def failure_block(run: RunJSON, viewer: Viewer) -> list[Text]:
-    """What failed, why, and what to do next; one paragraph for each stage that failed."""
+    """What failed, why, and what to do next."""
+    failed = [stage for stage in run["stages"] if stage["state"] == "failure"]
+    if not failed:
+        return failure_facts(run, viewer)
+    first = failed[0]["name"]
+    commands = [f"seamless logs {run['id']} {first}"]
+    if not first.startswith("deploy_"):
+        commands.append(f"seamless shell {run['id']}")
+    commands.append(f"seamless rerun {run['id']} --from {first}")
+    return [*failure_facts(run, viewer), _commands(commands)]
+
+
+def failure_facts(run: RunJSON, viewer: Viewer) -> list[Text]:
+    """What failed and why; one paragraph for each stage that failed."""
     failed = [stage for stage in run["stages"] if stage["state"] == "failure"]
     if not failed:
         return [_verdict("failure", f"{run['id']} failed", run["reason"], viewer)]
@@ -181,33 +194,34 @@ def failure_block(run: RunJSON, viewer: Viewer) -> list[Text]:
             lines.append(Text(f"  {name}"))
             lines.extend(Text(f"      {part}", "dim") for part in message.splitlines())
         lines.extend(Text(f"  {line}") for line in evidence.explanation(stage))
-    first = failed[0]["name"]
-    commands = [f"seamless logs {run['id']} {first}"]
-    if not first.startswith("deploy_"):
-        commands.append(f"seamless shell {run['id']}")
-    commands.append(f"seamless rerun {run['id']} --from {first}")
-    return [*lines, _commands(commands)]
+    return lines
 
 
 def approval_block(run: RunJSON, viewer: Viewer) -> list[Text]:
     """What the approval would let through, and the two commands that answer it."""
     approval = run["approval"]
     if approval is None:
-        return [_verdict("awaiting_approval", f"{run['id']} is waiting for approval", run["reason"], viewer)]
-    lines = [_verdict("awaiting_approval", f"{run['id']} is waiting for approval", approval["why"], viewer)]
-    name, release = run["service"], ""
-    if approval["lets_through"] == "checks":
-        name = run["id"]
-        facts = _facts_of_fork(run, approval, viewer)
-    else:
-        facts = _facts_of_release(run, approval, viewer)
-    if hold := approval["hold"]:
-        facts.append(("on hold", f"{quoted(hold['why'], 60)} ({viewer.call(hold['by'])})"))
-        release = " --release"
-    lines.extend(Text.assemble("  ", (f"{fact:<18}", "dim"), text, no_wrap=True) for fact, text in facts)
+        return approval_facts(run, viewer)
+    name = run["id"] if approval["lets_through"] == "checks" else run["service"]
+    release = " --release" if approval["hold"] else ""
     answer = _commands([f"seamless approve {name}{release}", f'seamless reject {name} --why "…"'])
     answer.append(f"{_GAP}expires {local_time(approval['expires_at'])}", "dim")
-    return [*lines, answer]
+    return [*approval_facts(run, viewer), answer]
+
+
+def approval_facts(run: RunJSON, viewer: Viewer) -> list[Text]:
+    """What the approval would let through."""
+    approval = run["approval"]
+    if approval is None:
+        return [_verdict("awaiting_approval", f"{run['id']} is waiting for approval", run["reason"], viewer)]
+    fork = approval["lets_through"] == "checks"
+    facts = _facts_of_fork(run, approval, viewer) if fork else _facts_of_release(run, approval, viewer)
+    if hold := approval["hold"]:
+        facts.append(("on hold", f"{quoted(hold['why'], 60)} ({viewer.call(hold['by'])})"))
+    return [
+        _verdict("awaiting_approval", f"{run['id']} is waiting for approval", approval["why"], viewer),
+        *(Text.assemble("  ", (f"{fact:<18}", "dim"), text, no_wrap=True) for fact, text in facts),
+    ]
 
 
 def _facts_of_release(run: RunJSON, approval: ApprovalJSON, viewer: Viewer) -> list[tuple[str, str]]:

@@ -84,6 +84,24 @@ def now_text(service: ServiceStatusJSON, viewer: Viewer) -> Text:
     return Text("  ·  ").join(Text(f"{viewer.glyph(state)} {text}".rstrip(), style) for state, text, style in parts)
 
 
+def now_briefly(service: ServiceStatusJSON, viewer: Viewer) -> Text:
+    """As `now_text`, for a column of some thirty cells."""
+    parts = [("in_progress", f"{run['id']} {_progress(run, viewer)}", "cyan") for run in service["running"]]
+    if waiting := service["waiting"]:
+        since = age_of(waiting_since(waiting), viewer.now)
+        parts.append(("awaiting_approval", f"approval? {waiting['id']} {since}", "yellow"))
+    if red := service["red_since"]:
+        where = plain(" ".join(part for part in (red["run"], red["stage"]) if part))
+        parts.append(("failure", f"red {age_of(red['since'], viewer.now)} {where}", "red"))
+    if hold := service["hold"]:
+        parts.append(("on_hold", f"on hold {quoted(hold['why'], 40)}", "yellow"))
+    if service["problem"]:
+        parts.append(("unknown", plain(service["problem"]), "red"))
+    if not parts:
+        return now_text(service, viewer)
+    return Text(" · ").join(Text(f"{viewer.glyph(state)} {text}".rstrip(), style) for state, text, style in parts)
+
+
 def waiting_since(run: RunJSON) -> str:
     """When the last of its stages ended; of a run that waits before its first, when it was created."""
     return max([stage["ended_at"] for stage in run["stages"] if stage["ended_at"]] or [run["created_at"]])

@@ -1,7 +1,7 @@
 """Looking for a regular expression in a log, whatever its size: in bounded memory, and in linear time.
 
-The expression is RE2's, whose matching time is linear in the text; it lets go of the interpreter's lock while it
-matches, so that this, in a thread, does not hold up the event loop. What is searched is what people see: colours and
+The expression (`seamless.patterns`) lets go of the interpreter's lock while it matches, so that this, in a thread, does
+not hold up the event loop. What is searched is what people see: colours and
 other sequences are no part of the text.
 """
 
@@ -16,9 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import re2  # type: ignore[import-untyped]  # it has no types of its own
-
-from seamless.errors import UsageError
 from seamless.loglines import BLOCK, piece_at
 from seamless.logtext import Sanitiser
 
@@ -49,21 +46,6 @@ class Found:
     def add(self, match: Match) -> None:
         self.matches.append(match)
         self.size += len(match.text)
-
-
-def compiled(pattern: str, *, ignore_case: bool) -> Any:
-    """Raises UsageError for what is not a regular expression."""
-    options = re2.Options()
-    options.never_nl = True
-    options.log_errors = False
-    options.case_sensitive = not ignore_case
-    try:
-        return re2.compile(b"(?m)" + pattern.encode(), options)
-    except (re2.error, UnicodeEncodeError) as error:
-        said = error.args[0]
-        why = said.decode(errors="replace") if isinstance(said, bytes) else "it is not text"
-        hint = "the syntax is RE2's: no look-around, no back-references"
-        raise UsageError(f"{pattern!r} is not a regular expression: {why}", hint=hint) from None
 
 
 def search(

@@ -20,11 +20,12 @@ from seamless.agent.logs.follower import SpoolFollower
 from seamless.agent.logs.index import IndexReader, Record
 from seamless.agent.logs.recording import Recording, in_thread, outlast, reported
 from seamless.agent.logs.redaction import Patterns
-from seamless.agent.logs.search import Found, compiled, line_at, search, start_of_line
+from seamless.agent.logs.search import Found, line_at, search, start_of_line
 from seamless.agent.logs.spool import Spool
 from seamless.agent.logs.writer import LogWriter
 from seamless.errors import NotFoundError, ProgrammingError, StorageError, UsageError
 from seamless.model import SERVICE_NAME, StageName
+from seamless.patterns import compiled
 
 _LOOK_AGAIN_S: Final = (0.01, 0.04)  # after something was seen; the longest, reached when nothing is for a while
 _THREADS: Final = 4

@@ -1,0 +1,196 @@
+"""A stage's log as lines, in both directions from any offset, fetched by blocks as they are needed and never whole.
+
+`Lines` is the log, `Matching` the lines of it in which a regular expression is found (the agent searches). Both hold
+a bounded number of blocks or lines.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+from seamless.loglines import BLOCK, starts_after
+
+if TYPE_CHECKING:
+    from seamless.client import Client
+    from seamless.tui.logsearch import Search
+    from seamless.wire import LogSearchJSON
+
+T = TypeVar("T")
+Ask = Callable[[Callable[["Client"], T]], Awaitable[T]]
+
+_BLOCKS: Final = 32  # 2 MiB of a log
+_AT_ONCE: Final = 100  # matches that are asked for at once
+_KNOWN: Final = 2000  # matches that are remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line as stored, without its end; `next` is where the one after it begins."""
+
+    offset: int
+    next: int
+    data: bytes
+
+
+class LineSource(Protocol):
+    """Lines in order of their offsets."""
+
+    async def forward(self, start: int, count: int) -> list[Line]:
+        """At most `count` lines that begin at `start` or later; fewer only at the end."""
+
+    async def backward(self, before: int, count: int) -> list[Line]:
+        """At most `count` lines that begin before `before`, in the log's order; fewer only at the beginning."""
+
+
+@dataclass(slots=True)
+class _Block:
+    data: bytes
+    starts: list[int]
+
+
+class Lines:
+    def __init__(self, ask: Ask[bytes], run: str, stage: str) -> None:
+        self._ask = ask
+        self._run = run
+        self._stage = stage
+        self.size = 0
+        self._blocks: OrderedDict[int, _Block] = OrderedDict()
+
+    def grow(self, size: int) -> None:
+        self.size = max(self.size, size)
+
+    async def _block(self, base: int) -> _Block:
+        known = self._blocks.get(base)
+        wanted = min(BLOCK, self.size - base)
+        if known is None or len(known.data) < wanted:
+            run, stage = self._run, self._stage
+            data = await self._ask(lambda agent: b"".join(agent.log(run, stage, offset=base, limit=BLOCK)))
+            known = self._blocks[base] = _Block(data, starts_after(data, base))
+            while len(self._blocks) > _BLOCKS:
+                self._blocks.popitem(last=False)
+        self._blocks.move_to_end(base)
+        return known
+
+    async def start_of(self, offset: int) -> int:
+        """Where the line begins that holds `offset`."""
+        offset = max(0, min(offset, self.size))
+        base = offset - offset % BLOCK
+        while True:
+            starts = (await self._block(base)).starts if base < self.size else []
+            if at := bisect_right(starts, offset):
+                return starts[at - 1]
+            if base == 0:
+                return 0
+            base -= BLOCK
+
+    async def forward(self, start: int, count: int) -> list[Line]:
+        found: list[Line] = []
+        while len(found) < count and start < self.size:
+            end = await self._next(start)
+            found.append(Line(start, end, await self._read(start, end)))
+            start = end
+        return found
+
+    async def _next(self, start: int) -> int:
+        base = start - start % BLOCK
+        while base < self.size:
+            starts = (await self._block(base)).starts
+            at = bisect_right(starts, start)
+            if at < len(starts):
+                return starts[at]
+            base += BLOCK
+        return self.size
+
+    async def _read(self, start: int, end: int) -> bytes:
+        base = start - start % BLOCK
+        data = b""
+        while base < end:
+            block = (await self._block(base)).data
+            data += block[max(0, start - base) : end - base]
+            base += BLOCK
+        return data[:-1] if data.endswith(b"\n") else data
+
+    async def backward(self, before: int, count: int) -> list[Line]:
+        starts: list[int] = []
+        before = min(before, self.size)
+        base = before - 1 - (before - 1) % BLOCK
+        while before > 0 and len(starts) < count:
+            block = await self._block(base)
+            earlier = block.starts[: bisect_left(block.starts, before)]
+            starts = earlier[-(count - len(starts)) :] + starts
+            if base == 0:
+                if len(starts) < count:
+                    starts.insert(0, 0)
+                break
+            base -= BLOCK
+        ends = [*starts[1:], await self._next(starts[-1])] if starts else []
+        return [Line(start, end, await self._read(start, end)) for start, end in zip(starts, ends, strict=True)]
+
+
+class Matching:
+    """The lines of a log in which something is found. What was found stays known, as far as it lies in one stretch."""
+
+    def __init__(self, ask: Ask[LogSearchJSON], lines: Lines, run: str, stage: str, search: Search) -> None:
+        self._ask = ask
+        self._lines = lines
+        self._run = run
+        self._stage = stage
+        self.search = search
+        self._found: list[Line] = []  # all there are between `_low` and `_high`
+        self._low = self._high = 0
+
+    async def forward(self, start: int, count: int) -> list[Line]:
+        self._begin_at(start)
+        while True:
+            first = bisect_left(self._found, start, key=_offset)
+            if len(self._found) - first >= count or self._high >= self._lines.size:
+                return self._found[first : first + count]
+            answer = await self._search(self._high, count, backwards=False)
+            self._found += _lines_of(answer)
+            self._high = answer["reached"]
+            if len(self._found) > _KNOWN:
+                self._found = self._found[-_KNOWN:]
+                self._low = self._found[0].offset
+
+    async def backward(self, before: int, count: int) -> list[Line]:
+        self._begin_at(before)
+        while True:
+            last = bisect_left(self._found, before, key=_offset)
+            if last >= count or self._low <= 0:
+                return self._found[max(0, last - count) : last]
+            answer = await self._search(self._low, count, backwards=True)
+            self._found = _lines_of(answer)[::-1] + self._found
+            self._low = answer["reached"]
+            if len(self._found) > _KNOWN:
+                self._high = self._found[_KNOWN].offset
+                self._found = self._found[:_KNOWN]
+
+    def _begin_at(self, offset: int) -> None:
+        if not self._low <= offset <= self._high:
+            self._found = []
+            self._low = self._high = offset
+
+    async def _search(self, offset: int, count: int, *, backwards: bool) -> LogSearchJSON:
+        return await self._ask(
+            lambda agent: agent.search_log(
+                self._run,
+                self._stage,
+                self.search.pattern,
+                offset=offset,
+                backwards=backwards,
+                ignore_case=self.search.ignore_case,
+                limit=max(_AT_ONCE, count),
+            )
+        )
+
+
+def _offset(line: Line) -> int:
+    return line.offset
+
+
+def _lines_of(answer: LogSearchJSON) -> list[Line]:
+    return [Line(one["offset"], one["offset"] + 1, one["text"].encode()) for one in answer["matches"]]
