@@ -27,12 +27,12 @@ needs_private_engine = pytest.mark.skipif(
 class PrivateEngine:
     """In a network namespace of its own, so that it cannot meddle with the first one's rules."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, data: Path | None = None) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self.namespace = f"seamless-{secrets.token_hex(4)}"
         self.url = f"unix://{folder}/engine.sock"
-        self.data = folder / "data"
+        self.data = data or folder / "data"
         subprocess.run(["ip", "netns", "add", self.namespace], check=True)
         subprocess.run([*self.inside, "ip", "link", "set", "lo", "up"], check=True)
 
@@ -98,10 +98,10 @@ class PrivateEngine:
 
 
 @contextlib.contextmanager
-def private_engine() -> Iterator[PrivateEngine]:
-    """One that answers; removed with all that is in it."""
+def private_engine(data: Path | None = None) -> Iterator[PrivateEngine]:
+    """One that answers; removed with all that is in it. `data`: where it keeps that, if not in a folder of its own."""
     folder = Path(tempfile.mkdtemp(prefix="seamless-engine-", dir="/tmp"))  # a socket's path must be short
-    made = PrivateEngine(folder)
+    made = PrivateEngine(folder, data)
     try:
         made.start()
         made.await_ready()
