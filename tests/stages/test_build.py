@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -285,6 +286,69 @@ class TestPush:
         with pytest.raises(StageError, match="connection refused"):
             perform(plan(tree, installation=installation, registry=f"{registry.host}/team"), spool, auth=registry.auth)
         assert spool.read_text().count("The push refers to repository") == 3
+
+    def test_a_registry_that_stops_answering_in_the_middle_is_given_up_in_time(
+        self, base_image: str, installation: str, write_tree: WriteTree, spool: Path, registry: LocalRegistry
+    ) -> None:
+        noise = "head -c 30000000 /dev/urandom >/noise"
+        tree = write_tree({"Dockerfile": f"FROM {base_image}\nRUN {noise}; echo {installation} >/x\n"})
+        planned = plan(tree, installation=installation, registry=f"{registry.host}/team")
+        uploads = registry.folder / "data/docker/registry/v2/repositories/team/payment/_uploads"
+
+        async def main() -> None:
+            pushing = asyncio.create_task(
+                build_image(
+                    planned, spool=spool, secrets={}, registry_auth=registry.auth, work_dir=spool.parent, timeout_s=6
+                )
+            )
+            while not list(uploads.glob("*/data")) and not pushing.done():  # noqa: ASYNC110 - of another program
+                await asyncio.sleep(0.005)
+            registry.process.send_signal(signal.SIGSTOP)
+            with pytest.raises(StageError, match=r"the push of \S+ timed out after 6 s"):
+                await pushing
+
+        asyncio.run(main())
+        assert "digest: sha256" not in spool.read_text()
+        registry.process.send_signal(signal.SIGCONT)
+        assert perform(planned, spool, auth=registry.auth).ref.kind is DigestKind.MANIFEST
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    ("line", "refused"),
+    [
+        ("RUN --network=host id", True),
+        ("RUN --security=insecure id", True),
+        ("COPY ../../../../../../etc/hostname /stolen", True),
+        ("COPY link /stolen", True),
+        ("RUN --mount=type=bind,source=../../..,target=/host test ! -e /host/etc/hostname", False),
+        ("RUN --mount=type=secret,id=another test ! -e /run/secrets/another", False),
+        (
+            "RUN test ! -e /var/run/docker.sock && ! mount -t tmpfs none /tmp && mknod /disk b 253 0 && ! head -c 1 /disk",
+            False,
+        ),
+        ("RUN env | grep -q SEAMLESS_TEST_HOST && exit 1 || true", False),
+    ],
+)
+def test_a_hostile_dockerfile_reaches_nothing_of_the_host(
+    line: str,
+    refused: bool,
+    base_image: str,
+    installation: str,
+    write_tree: WriteTree,
+    spool: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is refused, or it finds nothing there: the test in its own line says so."""
+    monkeypatch.setenv("SEAMLESS_TEST_HOST", "of the host")
+    tree = write_tree({"Dockerfile": f"FROM {base_image}\n{line}\n"})
+    (tree / "link").symlink_to("/etc/hostname")
+    planned = plan(tree, installation=installation)
+    if refused:
+        with pytest.raises(StageError, match="the build failed"):
+            perform(planned, spool)
+    else:
+        perform(planned, spool)
 
 
 def test_the_registry_of_a_repository() -> None:

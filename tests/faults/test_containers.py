@@ -1,0 +1,62 @@
+"""What containers run out of, images that vanish, and where a stage cannot reach."""
+
+from __future__ import annotations
+
+import pytest
+
+from e2e.conftest import Shop
+from harness.agents import stage_of, stages, states_of
+from harness.engine import docker
+from harness.invariants import assert_accounted_for
+from seamless.errors import RefusedError
+
+pytestmark = pytest.mark.engine
+
+# Each fork fails once the limit is reached, and the shell says so.
+FORKS = "i=0; while [ $i -lt 100 ]; do sleep 60 & i=$((i + 1)); done"
+METADATA = """
+for address in 169.254.169.254 169.254.170.2; do
+    if echo 'GET /latest/meta-data/ HTTP/1.0' | nc -w 2 $address 80 2>&1; then echo reached; fi
+    if ip route del blackhole $address 2>/dev/null; then echo removed; fi
+    if ip route replace $address dev eth0 2>/dev/null; then echo replaced; fi
+done
+ip route get 169.254.169.254 2>&1 | sed 's/^/route: /'
+"""
+
+
+def test_processes_run_out_and_prepare_that_is_tried_again_takes_its_checks_along(shop: Shop) -> None:
+    """The checks' containers are made while prepare runs: those over an attempt that failed are not used."""
+    install = 'sleep 1; echo "$SEAMLESS_ATTEMPT" >attempt; test "$SEAMLESS_ATTEMPT" = 2'
+    service = f"install = '''{install}'''\ncode_quality = 'cat attempt'\nunit_test = '''{FORKS}'''\nmax_attempts = 2"
+    shop.start(f"{service}\nlimits = {{ pids = 32 }}")
+    ended = shop.agent.run("web", checks=True)
+    assert states_of(ended) == {"prepare": "success", "code_quality": "success", "unit_test": "failure"}, stages(ended)
+    assert stage_of(ended, "prepare")["attempt"] == 2
+    assert shop.agent.read_log("web-1", "code_quality").strip() == "2"
+    assert "can't fork" in shop.agent.read_log("web-1", "unit_test")
+    assert_accounted_for(shop.agent)
+
+
+def test_the_metadata_address_is_out_of_reach_from_inside_a_stage(shop: Shop) -> None:
+    shop.start(f"unit_test = '''{METADATA}'''")
+    ended = shop.agent.run("web", checks=True)
+    assert ended["state"] == "success", stages(ended)
+    told = shop.agent.read_log("web-1", "unit_test")
+    assert not {"reached", "removed", "replaced"} & set(told.splitlines()), told
+    assert "route: ip: RTNETLINK answers: Invalid argument" in told  # what a blackhole answers
+    assert told.count("nc: ") >= 2, told
+
+
+def test_an_image_that_vanished_before_its_deployment(shop: Shop) -> None:
+    shop.start("use_staging = false")
+    assert shop.agent.run("web")["state"] == "awaiting_approval"
+    docker("image", "rm", "--force", stage_of(shop.agent.client.run("web-1"), "build")["detail"]["ref"])
+    ended = shop.agent.approve("web-1")
+    assert ended["state"] == "failure"
+    assert "is gone" in (ended["reason"] or "")
+    with pytest.raises(RefusedError, match="is gone"):
+        shop.agent.client.rollback(ended["commit"])
+    again = shop.agent.run("web")  # nothing is believed to be there: it is built anew
+    assert again["state"] == "awaiting_approval"
+    assert shop.agent.approve("web-2")["state"] == "success"
+    assert_accounted_for(shop.agent)
