@@ -1,4 +1,4 @@
-"""What containers run out of, images that vanish, and where a stage cannot reach."""
+"""What containers run out of, and images that vanish."""
 
 from __future__ import annotations
 
@@ -14,14 +14,6 @@ pytestmark = pytest.mark.engine
 
 # Each fork fails once the limit is reached, and the shell says so.
 FORKS = "i=0; while [ $i -lt 100 ]; do sleep 60 & i=$((i + 1)); done"
-METADATA = """
-for address in 169.254.169.254 169.254.170.2; do
-    if echo 'GET /latest/meta-data/ HTTP/1.0' | nc -w 2 $address 80 2>&1; then echo reached; fi
-    if ip route del blackhole $address 2>/dev/null; then echo removed; fi
-    if ip route replace $address dev eth0 2>/dev/null; then echo replaced; fi
-done
-ip route get 169.254.169.254 2>&1 | sed 's/^/route: /'
-"""
 
 
 def test_processes_run_out_and_prepare_that_is_tried_again_takes_its_checks_along(shop: Shop) -> None:
@@ -35,16 +27,6 @@ def test_processes_run_out_and_prepare_that_is_tried_again_takes_its_checks_alon
     assert shop.agent.read_log("web-1", "code_quality").strip() == "2"
     assert "can't fork" in shop.agent.read_log("web-1", "unit_test")
     assert_accounted_for(shop.agent)
-
-
-def test_the_metadata_address_is_out_of_reach_from_inside_a_stage(shop: Shop) -> None:
-    shop.start(f"unit_test = '''{METADATA}'''")
-    ended = shop.agent.run("web", checks=True)
-    assert ended["state"] == "success", stages(ended)
-    told = shop.agent.read_log("web-1", "unit_test")
-    assert not {"reached", "removed", "replaced"} & set(told.splitlines()), told
-    assert "route: ip: RTNETLINK answers: Invalid argument" in told  # what a blackhole answers
-    assert told.count("nc: ") >= 2, told
 
 
 def test_an_image_that_vanished_before_its_deployment(shop: Shop) -> None:

@@ -9,10 +9,11 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -32,6 +33,8 @@ class WebServer(ThreadingHTTPServer):
         self.redirect: str | None = None  # where every request is sent instead, before or
         self.redirects_after_login = False  # after the password was asked for
         self.status: int | None = None  # what every request gets instead
+        self.meddle: Callable[[str, bytes], bytes] = lambda path, content: content  # with what the backend answers
+        self.cut_after: int | None = None  # bytes of an answer to a POST, and the connection is reset
         self.seen: list[tuple[str, str | None]] = []
 
     @property
@@ -66,15 +69,22 @@ class _Backend(BaseHTTPRequestHandler):
 
     def _run_backend(self) -> None:
         asked = urlsplit(self.path)
-        self._answer(
-            *run_backend(self.server.root, asked.path.removeprefix("/moved"), asked.query, self, read_body(self))
+        status, headers, content = run_backend(
+            self.server.root, asked.path.removeprefix("/moved"), asked.query, self, read_body(self)
         )
+        self._answer(status, headers, self.server.meddle(asked.path, content))
 
     def _answer(self, status: int, headers: dict[str, str], content: bytes = b"") -> None:
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
         self.end_headers()
+        if self.command == "POST" and self.server.cut_after is not None:
+            self.wfile.write(content[: self.server.cut_after])
+            reset = struct.pack("ii", 1, 0)  # linger for no time: closing resets
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            self.close_connection = True
+            return
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:

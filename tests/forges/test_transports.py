@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import ssl
 import subprocess
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from seamless.errors import SeamlessError
 from seamless.forges import Credentials, RemoteProblem, RemoteUnavailableError, Repository
 from seamless.forges.git import GitForge
 
@@ -147,6 +149,48 @@ def test_a_redirect_elsewhere_takes_no_password_along(
     assert any(authorization for _, authorization in web.seen)
     assert len(elsewhere.seen) > 3
     assert {authorization for _, authorization in elsewhere.seen} == {None}
+
+
+def test_a_server_that_resets_in_the_middle_of_a_pack_leaves_nothing_wrong(
+    web: WebServer, forge: GitForge, origin: Origin
+) -> None:
+    commit = origin.commit({"noise": secrets.token_hex(100_000)})
+    repository = Repository(f"{web.url}/origin/.git")
+    for cut_after in (0, 3, 200, 50_000):
+        web.cut_after = cut_after
+        with pytest.raises(RemoteUnavailableError) as error:
+            asyncio.run(forge.fetch(repository, commit, "refs/heads/main"))
+        assert error.value.problem is RemoteProblem.UNREACHABLE, error.value.message
+    web.cut_after = None
+    get(forge, repository, commit)
+
+
+def test_a_server_that_lies_about_its_refs_is_not_believed(
+    web: WebServer, forge: GitForge, origin: Origin, commit: str
+) -> None:
+    """It advertises a commit that it does not have: what would be built is not what was named, so nothing is."""
+    repository = Repository(f"{web.url}/origin/.git")
+    invented = "1234567890" * 4
+    web.meddle = lambda _, content: content.replace(commit.encode(), invented.encode())
+    assert asyncio.run(forge.heads(repository, ["refs/heads/main"])) == {"refs/heads/main": invented}
+    with pytest.raises(SeamlessError, match="1234567"):
+        asyncio.run(forge.fetch(repository, invented, "refs/heads/main"))
+    web.meddle = lambda _, content: content
+    get(forge, repository, commit)
+
+
+def test_a_pack_that_was_changed_on_its_way_is_refused(web: WebServer, forge: GitForge, commit: str) -> None:
+    repository = Repository(f"{web.url}/origin/.git")
+
+    def flip(path: str, content: bytes) -> bytes:
+        at = content.find(b"PACK") + 20
+        return content if at < 20 else content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :]
+
+    web.meddle = flip
+    with pytest.raises(SeamlessError):
+        asyncio.run(forge.fetch(repository, commit, "refs/heads/main"))
+    web.meddle = lambda _, content: content
+    get(forge, repository, commit)
 
 
 def test_nobody_there(forge: GitForge, tmp_path: Path) -> None:

@@ -323,10 +323,8 @@ class TestPush:
         ("COPY link /stolen", True),
         ("RUN --mount=type=bind,source=../../..,target=/host test ! -e /host/etc/hostname", False),
         ("RUN --mount=type=secret,id=another test ! -e /run/secrets/another", False),
-        (
-            "RUN test ! -e /var/run/docker.sock && ! mount -t tmpfs none /tmp && mknod /disk b 253 0 && ! head -c 1 /disk",
-            False,
-        ),
+        ("RUN test ! -e /var/run/docker.sock && ! mount -t tmpfs none /tmp", False),
+        ("RUN mknod /disk b 253 0 && ! head -c 1 /disk", False),
         ("RUN env | grep -q SEAMLESS_TEST_HOST && exit 1 || true", False),
     ],
 )

@@ -65,6 +65,13 @@ _SYMPTOMS: Final = (
         "it refuses access",
         "check the service's git.token or git.key: present, not expired, and allowed to read this repository",
     ),
+    _symptom(
+        RemoteProblem.UNREACHABLE,
+        r"expected 'packfile'|early EOF|unexpected disconnect|hung up unexpectedly|bad pack header|RPC failed"
+        r"|transfer closed with",
+        "it broke off in the middle",
+        "try again; look at the network between this host and the server",
+    ),
 )
 _COMPLAINT: Final = re.compile(r"^(?:fatal|error|ssh|remote|git|curl)\b.*:", re.IGNORECASE)
 
