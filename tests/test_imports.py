@@ -42,6 +42,7 @@ ROOMS = {
     **dict.fromkeys(SHARED, SHARED),
     **dict.fromkeys(["client", "client_host", "connection"], CLIENT),
     **dict.fromkeys(WORKERS, SHARED),
+    "targets": SHARED | {"aws"},
     "stages": SHARED | WORKERS,
     "agent": SHARED | WORKERS | {"stages"},
     "rendering": SHARED,

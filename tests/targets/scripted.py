@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from seamless.errors import UnavailableError
-from seamless.model import Environment, ImageRef, short, utc_now
+from seamless.model import Deployment, Environment, ImageRef, short, utc_now
 from seamless.targets import DeployOutcome, DeployRequest, Journal, Log, Release
 from seamless.transitions import DeploymentEvent
 
@@ -59,6 +59,15 @@ class ScriptedTarget:
 
     async def explain(self, request: DeployRequest, journal: Journal) -> list[str]:
         return [f"scripted deployment {request.deployment}"]
+
+    async def difference(self, request: DeployRequest) -> list[str]:
+        return []
+
+    async def reconcile(self, deployment: Deployment, settings: Mapping[str, Any]) -> DeployOutcome:
+        self._reach()
+        release = self.releases.get((deployment.service, deployment.environment))
+        arrived = release is not None and release.deployment == deployment.id
+        return DeployOutcome(DeploymentEvent.COMPLETE if arrived else DeploymentEvent.FAIL)
 
     async def remove(self, service: str, environment: Environment, settings: Mapping[str, Any]) -> None:
         self._reach()

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+import dataclasses
 
 from seamless.agent.resources import Resources
-from seamless.config import Registry
 from seamless.errors import InterruptedStageError
-from seamless.model import Image, Trust, short
-from seamless.secretrefs import resolve_all
+from seamless.model import Image, Run, Trust, short
 from seamless.stages import StageContext, StageResult
-from seamless.stages.build import BuildPlan, build_image, clear_build, find_built, plan_build
-from seamless.stages.registry import Credentials, RegistryAuth, image_available
-
-
-async def registry_auth(registries: Mapping[str, Registry], trust: Trust) -> RegistryAuth:
-    """The credentials of `[registries]`, resolved now; none for what a stranger wrote, which could name any image.
-
-    Raises as `resolve_all`.
-    """
-    if trust is Trust.UNTRUSTED:
-        return {}
-    passwords = await asyncio.to_thread(resolve_all, {host: one.password for host, one in registries.items()})
-    return {host: Credentials(registry.username, passwords[host]) for host, registry in registries.items()}
+from seamless.stages.build import BuildPlan, build_image, clear_build, find_built, image_tag, plan_build
+from seamless.stages.registry import image_available
 
 
 async def perform_build(context: StageContext, resources: Resources) -> StageResult:
     run, parameters = context.run, context.parameters
+    registry = await resources.registries.of_service(parameters)
     plan = plan_build(
         service=run.service,
         commit=run.commit,
@@ -38,11 +25,11 @@ async def perform_build(context: StageContext, resources: Resources) -> StageRes
         tree=await context.workspaces.checked_out(run),
         path=parameters.path,
         build=parameters.build,
-        registry=parameters.registry,
+        registry=None if registry is None else registry.prefix,
         installation=context.installation,
         rebuild=run.options.rebuild,
     )
-    auth = await registry_auth(resources.config().registries, run.trust)
+    auth = await resources.registries.auth(run.trust, *([] if registry is None else [registry.host]))
     if run.trust is Trust.TRUSTED and not run.options.rebuild:
         known = await resources.store.images.reusable(run.service, run.commit, plan.key)
         where = plan.repository if plan.push else None
@@ -53,6 +40,11 @@ async def perform_build(context: StageContext, resources: Resources) -> StageRes
     if context.resumed and await find_built(plan) is None:
         await clear_build(plan, work)
         raise InterruptedStageError("the agent was stopped during the build")
+    if registry is not None and registry.access is not None:
+        made, tag = await resources.registries.ready(registry, run.service, _tags(plan, run, context.stage.attempt))
+        plan = dataclasses.replace(plan, tag=tag)
+        if made:
+            await context.line(f"made the repository {plan.repository} in ECR")
     built = await build_image(
         plan,
         spool=context.spool,
@@ -71,6 +63,12 @@ async def perform_build(context: StageContext, resources: Resources) -> StageRes
         trusted=run.trust is Trust.TRUSTED,
     )
     return _result(image, _note(plan))
+
+
+def _tags(plan: BuildPlan, run: Run, attempt: int) -> list[str]:
+    """What the image may be called, where tags are immutable: one that another build took is a rebuild's."""
+    rebuilt = image_tag(run.commit, run.id, run.number, run.trust, rebuild=True)
+    return list(dict.fromkeys([plan.tag, rebuilt, f"{rebuilt}.{attempt}"]))
 
 
 def _note(plan: BuildPlan) -> str:

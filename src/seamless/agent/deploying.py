@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+from seamless.agent.environments import settings_of
 from seamless.agent.resources import Resources
 from seamless.agent.store import Store
 from seamless.agent.verdicts import StopSwitch, Verdict
-from seamless.config import EnvironmentSettings
+from seamless.config import Parameters
 from seamless.errors import SeamlessError, StageError, StorageError, UnavailableError
 from seamless.model import Deployment, Environment, Run, Trigger, short
 from seamless.stages import StageContext
@@ -45,8 +48,9 @@ class Deployer:
         """Carries out the deployment that was recorded when the stage started, or goes on with it."""
         deployment = await self._store.deployments.of_run(context.run.id, environment)
         assert deployment is not None, "a deploy stage starts together with the record of its deployment"
-        settings = self._resources.config().environments[environment]
-        target = self._resources.targets[settings.target]
+        config = self._resources.config()
+        settings = settings_of(config, context.parameters, environment)
+        target = self._resources.targets[config.environments[environment].target]
         try:
             if deployment.state is DeploymentState.RECORDED:
                 if switch.reason is not None:
@@ -58,8 +62,12 @@ class Deployer:
         except StorageError:
             raise
         except SeamlessError as error:
-            return self._abandoned(deployment, StageEvent.FAIL, error.message)
-        request = _request(context, deployment, settings, switch.asked)
+            reason = error.message if error.hint is None else f"{error.message} ({error.hint})"
+            return self._abandoned(deployment, StageEvent.FAIL, reason)
+        recorded = await self._recorded(deployment)
+        request = request_of(
+            deployment, context.parameters, settings, context.secrets, cancel=switch.asked, recorded=recorded
+        )
         journal = DeploymentJournal(self._store, deployment)
         try:
             outcome = await target.deploy(request, journal, context.line)
@@ -94,15 +102,25 @@ class Deployer:
 
         return dataclasses.replace(verdict, also=also)
 
-    async def _reconcile(self, deployment: Deployment, target: Target, settings: EnvironmentSettings) -> None:
+    async def _recorded(self, deployment: Deployment) -> Mapping[str, Any]:
+        """For a rollback: what was recorded when its image was deployed there last with success."""
+        if deployment.trigger is not Trigger.ROLLBACK:
+            return {}
+        before = await self._store.deployments.last_of_image(
+            deployment.service, deployment.environment, deployment.image.digest
+        )
+        return {} if before is None else before.detail
+
+    async def _reconcile(self, deployment: Deployment, target: Target, settings: Mapping[str, Any]) -> None:
         """Finds out what became of an earlier deployment that was lost sight of."""
         for unknown in await self._store.deployments.unknown(deployment.service, deployment.environment):
-            release = await target.current(deployment.service, deployment.environment, settings.model_dump(mode="json"))
-            arrived = release is not None and release.deployment == unknown.id and release.healthy
+            found = await target.reconcile(unknown, settings)
+            said = "" if found.reason is None else f"{found.reason}; "
             await self._store.deployments.transition(
                 unknown,
-                DeploymentEvent.COMPLETE if arrived else DeploymentEvent.FAIL,
-                reason=f"found by deployment {deployment.id} of {deployment.run}",
+                found.event,
+                reason=f"{said}found by deployment {deployment.id} of {deployment.run}",
+                detail=found.detail,
             )
 
     def _abandoned(self, deployment: Deployment, event: StageEvent, reason: str) -> Verdict:
@@ -135,24 +153,32 @@ class Deployer:
             await self._store.deployments.end_hold(deployment.service, by="agent", run=deployment.run)
 
 
-def _request(
-    context: StageContext, deployment: Deployment, settings: EnvironmentSettings, cancel: asyncio.Event
+def request_of(
+    deployment: Deployment,
+    parameters: Parameters,
+    settings: Mapping[str, Any],
+    secrets: Mapping[str, str],
+    *,
+    cancel: asyncio.Event | None = None,
+    recorded: Mapping[str, Any] = MappingProxyType({}),
 ) -> DeployRequest:
-    parameters = context.parameters.for_environment(deployment.environment)
+    """What the target is asked. `settings` are `settings_of` the environment."""
+    deploy = parameters.for_environment(deployment.environment)
     return DeployRequest(
         deployment=deployment.id,
-        run=context.run.id,
-        service=context.run.service,
+        run=deployment.run,
+        service=deployment.service,
         environment=deployment.environment,
         commit=deployment.commit,
         image=deployment.image,
-        settings=settings.model_dump(mode="json"),
-        port=parameters.port,
-        publish=parameters.publish,
-        health=parameters.health,
-        env=parameters.env,
-        secret_env=context.secrets,
-        limits=parameters.limits.model_dump(mode="json"),
-        deadline_s=context.parameters.deploy_timeout,
-        cancel=cancel,
+        settings=settings,
+        port=deploy.port,
+        publish=deploy.publish,
+        health=deploy.health,
+        env=deploy.env,
+        secret_env=secrets,
+        limits=deploy.limits.model_dump(mode="json"),
+        recorded=recorded,
+        deadline_s=parameters.deploy_timeout,
+        cancel=cancel or asyncio.Event(),
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
-from seamless.agent.building import registry_auth
 from seamless.agent.resources import Resources
 from seamless.agent.store import Store
 from seamless.errors import InterruptedStageError, ProgrammingError
@@ -15,6 +15,7 @@ from seamless.stages import StageContext, StageResult
 from seamless.stages.compose import clear_project, resolve_model, run_integration
 from seamless.stages.compose_file import read_compose_file
 from seamless.stages.integration import PeerImage, find_peers, plan_integration, project_name
+from seamless.stages.registry import registry_host
 
 
 async def perform_integration(context: StageContext, resources: Resources) -> StageResult:
@@ -33,6 +34,7 @@ async def perform_integration(context: StageContext, resources: Resources) -> St
     resolved = await resolve_model(file, work_dir=work)
     services = resources.config().services
     named = find_peers(resolved.get("services") or {}, test.map, {*services, run.service})
+    images = await _images(context, set(named.values()), resources.store)
     plan = await asyncio.to_thread(
         plan_integration,
         resolved,
@@ -40,7 +42,7 @@ async def perform_integration(context: StageContext, resources: Resources) -> St
         checkout=checkout,
         test_service=test.test_service,
         named=named,
-        images=await _images(context, set(named.values()), resources.store),
+        images=images,
         service=run.service,
         installation=context.installation,
         run=run.id,
@@ -56,7 +58,7 @@ async def perform_integration(context: StageContext, resources: Resources) -> St
     await run_integration(
         plan,
         spool=context.spool,
-        registry_auth=await registry_auth(resources.config().registries, run.trust),
+        registry_auth=await resources.registries.auth(run.trust, *_hosts(images)),
         work_dir=work,
         timeout_s=parameters.stage_timeout,
         line=context.line,
@@ -81,6 +83,11 @@ async def _images(context: StageContext, services: set[str], store: Store) -> di
     if context.run.service in services:
         images[context.run.service] = await _candidate(context, store)
     return images
+
+
+def _hosts(images: Mapping[str, PeerImage]) -> set[str]:
+    """The registries that the images are pulled from."""
+    return {registry_host(one.ref.repository) for one in images.values() if one.ref.repository is not None}
 
 
 async def _deployed(service: str, store: Store) -> PeerImage | None:

@@ -32,6 +32,7 @@ from seamless.agent.outbox import Courier, Sender
 from seamless.agent.peer import PeerHTTPProtocol, PeerWebSocketProtocol
 from seamless.agent.presenting import Presenter
 from seamless.agent.reactions import react
+from seamless.agent.registries import Registries
 from seamless.agent.releases import Releases
 from seamless.agent.resources import Resources
 from seamless.agent.room import Room
@@ -40,6 +41,7 @@ from seamless.agent.store import Store
 from seamless.agent.supervision import Supervisor
 from seamless.agent.watchers import Watchers
 from seamless.agent.workspaces import RunWorkspaces
+from seamless.aws.ecr import Ecr
 from seamless.aws.secrets import AwsSecrets
 from seamless.aws.sessions import Clouds
 from seamless.aws.topics import Topics
@@ -47,8 +49,9 @@ from seamless.errors import ConfigError, RefusedError
 from seamless.executors.docker import DockerExecutor
 from seamless.forges.git import GitForge
 from seamless.notifiers.sns import SnsNotifier
-from seamless.secretrefs import connect, resolve
+from seamless.secretrefs import connect
 from seamless.targets.docker import DockerTarget
+from seamless.targets.ecs import EcsTarget
 
 T = TypeVar("T")
 _FOLDERS: Final = ("logs", "spool", "work", "mirrors")
@@ -121,11 +124,8 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
         stack.callback(clouds.close)
         connect(AwsSecrets(clouds, lambda: config().aws).readers())
 
-        def login(registry: str) -> tuple[str, str] | None:
-            known = config().registries.get(registry)
-            return None if known is None else (known.username, resolve(known.password))
-
-        connecting = DockerExecutor.connect(installation, data_dir, agent.helper_image, auth=login)
+        registries = Registries(config, Ecr(clouds))
+        connecting = DockerExecutor.connect(installation, data_dir, agent.helper_image, auth=registries.login)
         executor = await _unless(ending, connecting)
         if executor is None:
             return
@@ -147,7 +147,11 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             clouds=clouds,
             room=room,
             github=None,
-            targets={"docker": DockerTarget(installation, login)},
+            registries=registries,
+            targets={
+                "docker": DockerTarget(installation, registries.login),
+                "ecs": EcsTarget(installation, clouds.account, registries.platforms),
+            },
         )
         gatekeeper = Gatekeeper(store, forge)
         engine = Engine(resources, gatekeeper)

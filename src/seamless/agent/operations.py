@@ -325,7 +325,8 @@ class Operations:
         image = None if options.image is None else await self._store.images.get(options.image)
         if image is None:
             raise RefusedError("the image is gone")
-        target = self._resources.targets[self._resources.config().environments[Environment.PRODUCTION].target]
+        environment = options.environment or Environment.PRODUCTION
+        target = self._resources.targets[self._resources.config().environments[environment].target]
         if not await target.has_image(image.ref):
             await self._store.images.mark_gone(image.id)
             raise RefusedError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seamless.agent.logs import LogStore
+from seamless.agent.registries import Registries
 from seamless.agent.room import Room
 from seamless.agent.store import Store
 from seamless.agent.workspaces import RunWorkspaces
@@ -30,6 +31,7 @@ class Resources:
     forge: Forge
     github: GitHub | None
     clouds: Clouds
+    registries: Registries
     room: Room
     targets: Mapping[str, Target]  # by the name that an environment's `target` has
 

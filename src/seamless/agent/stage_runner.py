@@ -67,7 +67,7 @@ class StageRunner:
         parameters = Parameters.model_validate(run.parameters)
         spool = resources.spool(run.id, stage.name, stage.attempt)
         try:
-            secrets = await asyncio.to_thread(_secrets_of, run, stage, parameters)
+            secrets = await asyncio.to_thread(self._secrets_of, run, stage, parameters)
             hidden = await asyncio.to_thread(self._hidden, parameters, secrets)
         except StorageError:
             raise
@@ -128,7 +128,7 @@ class StageRunner:
     async def _create_ahead(self, run: Run, stage: Stage, parameters: Parameters) -> None:
         if not await self._resources.executor.views_are_live():
             return
-        secrets = await asyncio.to_thread(_secrets_of, run, stage, parameters)
+        secrets = await asyncio.to_thread(self._secrets_of, run, stage, parameters)
         context = self._context(run, stage, parameters, secrets, Patterns(()), _say_nothing)
         Spool(context.spool).close()
         await checks.make_ahead(context)
@@ -240,6 +240,22 @@ class StageRunner:
             event = after_failure(stage.attempt - stage.interruptions, parameters.max_attempts)
         return Verdict(event, reason, error.stage_exit_code, error.detail)
 
+    def _secrets_of(self, run: Run, stage: Stage, parameters: Parameters) -> dict[str, str]:
+        """The secrets that this stage of a run of this trust may see, by name. Raises as `resolve_all`."""
+        if run.trust is Trust.UNTRUSTED:
+            return {}
+        environment = STAGE_ENVIRONMENT.get(stage.name)
+        if environment is not None and self._resources.config().environments[environment].target == "ecs":
+            return {}  # tasks of ECS are given references, and read their secrets themselves
+        if environment is not None:
+            declared = parameters.for_environment(environment).secrets
+        elif stage.name is StageName.BUILD:
+            declared = parameters.build.secrets
+        else:
+            declared = parameters.secrets
+        trusted = run.trust is Trust.TRUSTED
+        return resolve_all({name: secret for name, secret in declared.items() if trusted or "pr" in secret.expose})
+
     def _hidden(self, parameters: Parameters, secrets: Mapping[str, str]) -> list[str]:
         """Every value that must not appear in the log, whether the stage gets it or only the agent uses it."""
         config = self._resources.config()
@@ -263,21 +279,6 @@ def _deadline(context: StageContext) -> tuple[float, str]:
     if run_s < stage_s:
         return max(0.0, run_s), f"the run timed out after {format_duration(parameters.run_timeout)}"
     return max(0.0, stage_s), f"timed out after {format_duration(parameters.stage_timeout)}"
-
-
-def _secrets_of(run: Run, stage: Stage, parameters: Parameters) -> dict[str, str]:
-    """The secrets that this stage of a run of this trust may see, by name. Raises as `resolve_all`."""
-    if run.trust is Trust.UNTRUSTED:
-        return {}
-    environment = STAGE_ENVIRONMENT.get(stage.name)
-    if environment is not None:
-        declared = parameters.for_environment(environment).secrets
-    elif stage.name is StageName.BUILD:
-        declared = parameters.build.secrets
-    else:
-        declared = parameters.secrets
-    visible = {name: secret for name, secret in declared.items() if run.trust is Trust.TRUSTED or "pr" in secret.expose}
-    return resolve_all(visible)
 
 
 async def _say_nothing(_: str) -> None:

@@ -66,7 +66,7 @@ class Account:
         self._session: Any = None
         self._clients: dict[tuple[str, bool], Any] = {}
 
-    async def call(self, service: str, operation: str, *, once: bool = False, **parameters: Any) -> dict[str, Any]:
+    async def call(self, service: str, operation: str, /, *, once: bool = False, **parameters: Any) -> dict[str, Any]:
         """One call, such as `("ecs", "describe_services", cluster=…)`; its answer as the SDK gives it.
 
         Raises AwsError (AwsDeniedError) when AWS says no, ConfigError when there is no way to ask, and
@@ -83,7 +83,7 @@ class Account:
                     raise
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
 
-    def ask(self, service: str, operation: str, *, once: bool = False, **parameters: Any) -> dict[str, Any]:
+    def ask(self, service: str, operation: str, /, *, once: bool = False, **parameters: Any) -> dict[str, Any]:
         """As `call`, from a thread, and without its repetition of throttled calls that are made once."""
 
         def asked(client: Any) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class Account:
 
         return self._with_client(service, operation, asked, once=once)
 
-    async def pages(self, service: str, operation: str, key: str, **parameters: Any) -> list[Any]:
+    async def pages(self, service: str, operation: str, key: str, /, **parameters: Any) -> list[Any]:
         """What a listing holds below `key`, all pages of it. Raises as `call`."""
 
         def listed(client: Any) -> list[Any]:

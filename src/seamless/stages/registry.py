@@ -120,7 +120,18 @@ async def push_image(
 
 
 async def image_available(image: ImageRef, auth: RegistryAuth) -> bool:
-    """Whether the image is in this engine or, a manifest, in its registry. Raises UnavailableError.
+    """Whether the image is in this engine or, a manifest, in its registry. Raises UnavailableError."""
+    async with _engine() as engine:
+        try:
+            if (await engine.get(f"/images/{image.pullable}/json")).status_code == httpx.codes.OK:
+                return True
+        except httpx.HTTPError as error:
+            raise UnavailableError(f"the Docker Engine does not answer: {error}") from error
+    return image.kind is DigestKind.MANIFEST and await image_platforms(image, auth) is not None
+
+
+async def image_platforms(image: ImageRef, auth: RegistryAuth) -> list[str] | None:
+    """What a manifest in its registry runs on, such as ["linux/amd64"]; None: it is not there. Raises UnavailableError.
 
     The engine asks the registry, so that what it trusts (insecure registries, certificates) counts.
     """
@@ -128,22 +139,27 @@ async def image_available(image: ImageRef, auth: RegistryAuth) -> bool:
     if (credentials := auth.get(registry_host(image.repository or ""))) is not None:
         login = {"username": credentials.username, "password": credentials.password}
         headers["X-Registry-Auth"] = base64.urlsafe_b64encode(json.dumps(login).encode()).decode()
-    transport = httpx.AsyncHTTPTransport(uds=_engine_socket())
     try:
-        async with httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=_SHORT_CALL_S) as engine:
-            if (await engine.get(f"/images/{image.pullable}/json")).status_code == httpx.codes.OK:
-                return True
-            if image.kind is DigestKind.IMAGE_ID:
-                return False
+        async with _engine() as engine:
             answer = await engine.get(f"/distribution/{image.pullable}/json", headers=headers)
     except httpx.HTTPError as error:
-        raise EngineUnavailableError(f"the Docker Engine does not answer: {error}") from error
+        raise UnavailableError(f"the Docker Engine does not answer: {error}") from error
     if answer.status_code == httpx.codes.OK:
-        return True
+        return [_platform(each) for each in answer.json().get("Platforms") or []]
     message = _message(answer)
     if answer.status_code == httpx.codes.NOT_FOUND or "manifest unknown" in message:
-        return False
+        return None
     raise UnavailableError(f"{image.repository} cannot be asked for {image.digest[:19]}: {message}")
+
+
+def _engine() -> httpx.AsyncClient:
+    transport = httpx.AsyncHTTPTransport(uds=_engine_socket())
+    return httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=_SHORT_CALL_S)
+
+
+def _platform(said: Mapping[str, str]) -> str:
+    """{"os": "linux", "architecture": "arm64", "variant": "v8"} -> "linux/arm64/v8"."""
+    return "/".join(part for part in (said.get("os"), said.get("architecture"), said.get("variant")) if part)
 
 
 def registry_host(repository: str) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from seamless.model import Environment, ImageRef
+from seamless.model import Deployment, Environment, ImageRef
 from seamless.transitions import DeploymentEvent
 
 
@@ -33,6 +33,8 @@ class Release:
     healthy: bool
     since: datetime | None
     address: str | None = None  # how a person on this host reaches it, e.g. "http://127.0.0.1:8080"
+    definition: str | None = None  # the task definition's ARN, where there are such
+    changed_by: str | None = None  # what runs and who put it there, in words, as far as the target says
 
 
 class Journal(Protocol):
@@ -54,13 +56,14 @@ class DeployRequest:
     environment: Environment
     commit: str
     image: ImageRef
-    settings: Mapping[str, Any]  # [environments.<name>] of the configuration
+    settings: Mapping[str, Any]  # the environment's and the service's own for that target: `agent.environments`
     port: int | None  # what the container listens on
     publish: int | None  # port of the host, None: reachable by its name in the environment only
     health: str  # path; "" = the container runs and stays up
     env: Mapping[str, str] = field(default_factory=dict)
     secret_env: Mapping[str, str] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)  # "cpus", "memory" (bytes), "pids"
+    recorded: Mapping[str, Any] = field(default_factory=dict)  # of a rollback: `detail` of when this image was there
     deadline_s: float = 600.0  # for reaching a verdict, rollback not included
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -87,6 +90,12 @@ class Target(Protocol):
         """Whether the image could be deployed now."""
 
     async def deploy(self, request: DeployRequest, journal: Journal, log: Log) -> DeployOutcome: ...
+
+    async def difference(self, request: DeployRequest) -> list[str]:
+        """What `deploy` would change beside the image's own content, a line each. Changes nothing."""
+
+    async def reconcile(self, deployment: Deployment, settings: Mapping[str, Any]) -> DeployOutcome:
+        """What became of a deployment that was lost sight of, from its journal and from what is there now."""
 
     async def explain(self, request: DeployRequest, journal: Journal) -> list[str]:
         """Why it is as it is: exit codes, out of memory, last lines. For people; never raises for missing parts."""

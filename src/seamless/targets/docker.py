@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from seamless.errors import SeamlessError
-from seamless.model import DigestKind, Environment, ImageRef
+from seamless.model import Deployment, DigestKind, Environment, ImageRef
 from seamless.targets import DeployOutcome, DeployRequest, Journal, Log, Release
 from seamless.targets.docker_engine import Engine
 from seamless.targets.docker_plan import (
@@ -24,6 +24,7 @@ from seamless.targets.docker_plan import (
 )
 from seamless.targets.docker_rollout import STOP_GRACE_S, Rollout, address
 from seamless.targets.health import ask_once
+from seamless.transitions import DeploymentEvent
 
 DEPLOY_PATIENCE_S: Final = 30.0
 READ_PATIENCE_S: Final = 3.0
@@ -80,6 +81,16 @@ class DockerTarget:
             return await Rollout(self._reader, request, journal, discard, None).explain()
         except SeamlessError as error:
             return [error.message]
+
+    async def difference(self, request: DeployRequest) -> list[str]:
+        """Nothing: a container is made of the configuration alone."""
+        return []
+
+    async def reconcile(self, deployment: Deployment, settings: Mapping[str, Any]) -> DeployOutcome:
+        """It arrived when the container that it was to start runs and is well."""
+        release = await self.current(deployment.service, deployment.environment, settings)
+        arrived = release is not None and release.deployment == deployment.id and release.healthy
+        return DeployOutcome(DeploymentEvent.COMPLETE if arrived else DeploymentEvent.FAIL)
 
     async def remove(self, service: str, environment: Environment, settings: Mapping[str, Any]) -> None:
         """Stops and removes the service's containers, and the environment's network after the last one."""

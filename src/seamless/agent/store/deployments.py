@@ -100,6 +100,15 @@ class Deployments:
         )
         return [rows.deployment(row) for row in found]
 
+    async def last_of_image(self, service: str, environment: Environment, digest: str) -> Deployment | None:
+        """The last that put this image there with success."""
+        row = await self._db.row(
+            "SELECT * FROM deployments WHERE service = ? AND environment = ? AND digest = ? AND state = 'success'"
+            " ORDER BY id DESC LIMIT 1",
+            (service, environment, digest),
+        )
+        return None if row is None else rows.deployment(row)
+
     async def unknown(self, service: str, environment: Environment) -> list[Deployment]:
         """Those that were lost sight of, oldest first."""
         found = await self._db.rows(

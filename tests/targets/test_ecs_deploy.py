@@ -1,0 +1,425 @@
+"""Deployments to a scripted ECS: each scenario is a table of what ECS does. All of it is simulated."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from harness.scripted_ecs import BACK, HEALTHY, Row, ScriptedEcs, Stopped
+from seamless.model import Deployment, Environment, Trigger, utc_now
+from seamless.targets.ecs_plan import tags_of
+from seamless.transitions import DeploymentEvent as Event
+from seamless.transitions import DeploymentState
+
+from .ecs_playing import DEFINITION, INSTALLATION, Player, image, new_ecs, playing
+
+pytestmark = pytest.mark.fake
+
+NEVER = [Row(0, "going")]
+OOM = Stopped("Essential container in task exited", exit_code=137, container_reason="OutOfMemoryError: killed")
+CRASH = Stopped("Essential container in task exited", exit_code=3, lines=("starting", "no database"))
+NO_IMAGE = Stopped("CannotPullContainerError: not found", "TaskFailedToStart")
+UNWELL = Stopped("Task failed ELB health checks in (target-group x)", "ServiceSchedulerInitiated")
+FLAPPING = [
+    Row(step * 30, "going", running=step % 2, failed=step, task=CRASH, event=f"(service web) has started task {step}")
+    for step in range(1, 40)
+]
+
+
+@pytest.fixture
+def healthy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Player]:
+    with playing(new_ecs(HEALTHY), monkeypatch) as player:
+        yield player
+
+
+def test_a_deployment_changes_the_image_and_the_variables_and_nothing_else(healthy: Player) -> None:
+    outcome = healthy.deploy(task_env={"LOG_LEVEL": "info"}, task_secrets={"DB_URL": {"ssm": "/web/db"}})
+    assert (outcome.event, outcome.reason) == (Event.COMPLETE, "2 tasks run web:2 after 41 s")
+    assert outcome.detail["task_definition"].endswith("task-definition/web:2")
+    assert [set(each) for each in healthy.ecs.calls("UpdateService")] == [{"cluster", "service", "taskDefinition"}]
+    (registered,) = healthy.ecs.calls("RegisterTaskDefinition")
+    tags = tags_of(registered.pop("tags"))
+    app, proxy = registered["containerDefinitions"]
+    assert (app["image"], proxy) == (image(1).pullable, DEFINITION["containerDefinitions"][1])
+    assert app["environment"] == [{"name": "LOG_LEVEL", "value": "info"}]
+    secret = "arn:aws:ssm:eu-central-1:123456789012:parameter/web/db"
+    assert app["secrets"] == [{"name": "DB_URL", "valueFrom": secret}]
+    assert {**registered, "containerDefinitions": []} == {**DEFINITION, "containerDefinitions": []}
+    assert tags["seamless:run"] == "web-1"
+    assert tags["seamless:installation"] == INSTALLATION
+
+
+def test_the_log_tells_events_once_and_counts_as_they_change(healthy: Player) -> None:
+    healthy.deploy()
+    assert [line for line in healthy.lines.lines if "web:2: " in line or "service web)" in line] == [
+        "(service web) has started 2 tasks",
+        "web:2: 0 of 2 tasks run, 2 starting",
+        "web:2: 1 of 2 tasks run, 1 starting",
+        "(service web) has reached a steady state.",
+        "web:2: 2 of 2 tasks run",
+    ]
+    assert f"app image: sha256:{'0' * 64} →" not in healthy.said
+    assert "→" in healthy.said
+
+
+# name -> (what ECS does, settings of it, verdict, what the reason says, what became of the service)
+SCENARIOS: dict[str, tuple[Sequence[Sequence[Row]], dict[str, object], Event, str, str]] = {
+    "circuit breaker off, never stable": (
+        [NEVER],
+        {},
+        Event.ROLL_BACK,
+        "not stable after 600 s: 0 of 2 tasks run, 2 starting; rolled back to web:1",
+        "web:1",
+    ),
+    "circuit breaker on, without rollback": (
+        [[Row(0, "going"), Row(30, "failed", failed=4, reason="tasks failed to start", task=CRASH)]],
+        {"breaker": {"enable": True, "rollback": False}},
+        Event.ROLL_BACK,
+        "app: exit code 3; ECS gave the deployment up; rolled back to web:1",
+        "web:1",
+    ),
+    "circuit breaker on, with rollback": (
+        [[Row(0, "going"), Row(30, "rollback", failed=4, reason="tasks failed to start", task=OOM)]],
+        {"breaker": {"enable": True, "rollback": True}},
+        Event.ROLL_BACK,
+        "out of memory; ECS rolled the deployment back; rolled back to web:1",
+        "web:1",
+    ),
+    "the rollback is over before anybody looks again": (
+        [[Row(0, "going"), Row(6, "rollback"), Row(7, "rolled_back")]],
+        {"breaker": {"enable": True, "rollback": True}},
+        Event.ROLL_BACK,
+        "ECS rolled the deployment back; rolled back to web:1",
+        "web:1",
+    ),
+    "flapping for ever": (
+        [FLAPPING],
+        {},
+        Event.ROLL_BACK,
+        "app: exit code 3; not stable after 600 s",
+        "web:1",
+    ),
+    "the first deploy ever fails, and what was there before does not run either": (
+        [NEVER, [Row(0, "going"), Row(5, "failed", reason="tasks failed to start")]],
+        {"lists": False},
+        Event.FAIL,
+        "went back to web:1, which ECS gave up as well",
+        "web:1",
+    ),
+    "the way back never becomes stable": (
+        [NEVER, NEVER],
+        {"lists": False},
+        Event.FAIL,
+        "went back to web:1, which is not stable either: 0 of 2 tasks run",
+        "web:1",
+    ),
+    "scaled to zero": (
+        [[Row(0, "completed")]],
+        {"desired": 0},
+        Event.COMPLETE,
+        "web:2 is in force; the service is scaled to 0, so nothing runs that could prove it",
+        "web:2",
+    ),
+    "a deployment from outside in mid-watch": (
+        [[Row(0, "going"), Row(20, "outside")]],
+        {},
+        Event.SUPERSEDE,
+        "another deployment took its place: web:3, registered by user/dana",
+        "web:3",
+    ),
+    "the image cannot be pulled": (
+        [[Row(0, "going"), Row(20, "failed", failed=2, task=NO_IMAGE)]],
+        {},
+        Event.ROLL_BACK,
+        "the image cannot be pulled: CannotPullContainerError: not found; ECS gave the deployment up",
+        "web:1",
+    ),
+    "a health check of the load balancer": (
+        [[Row(0, "going"), Row(20, "failed", failed=2, task=UNWELL)]],
+        {},
+        Event.ROLL_BACK,
+        "the load balancer's health checks failed",
+        "web:1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_verdict_is_the_truth(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts, changes, event, reason, runs = SCENARIOS[name]
+    changes = dict(changes)
+    lists = changes.pop("lists", True)
+    ecs = new_ecs(*scripts, **changes)
+    ecs.lists_service_deployments = bool(lists)
+    with playing(ecs, monkeypatch) as player:
+        outcome = player.deploy()
+    assert outcome.event is event
+    assert reason in (outcome.reason or "")
+    assert ecs.primary["taskDefinition"].endswith(runs)
+    assert [each["taskDefinition"][-5:] for each in ecs.calls("UpdateService")][:1] == ["web:2"]
+    assert all("desiredCount" not in each for each in ecs.calls("UpdateService"))
+
+
+def test_a_failure_is_explained_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [Row(0, "going", event="(service web) started"), Row(30, "failed", failed=1, reason="too many", task=CRASH)]
+    with playing(new_ecs(rows), monkeypatch) as player:
+        explanation = player.deploy().detail["explanation"]
+    assert explanation == [
+        "ECS: too many",
+        "ECS: STOPPED: too many",
+        "event: (service web) started",
+        "task task0: EssentialContainerExited: Essential container in task exited",
+        "  app: exit code 3",
+        "the last lines of app:",
+        "  starting",
+        "  no database",
+    ]
+
+
+def test_at_the_deadline_ecs_is_asked_to_stop_and_else_the_earlier_definition_is_deployed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stopped, updated = new_ecs(NEVER), new_ecs(NEVER)
+    updated.lists_service_deployments = False
+    for ecs in (stopped, updated):
+        with playing(ecs, monkeypatch) as player:
+            assert player.deploy().event is Event.ROLL_BACK
+    assert (len(stopped.stops), len(stopped.calls("UpdateService"))) == (1, 1)
+    assert [each["taskDefinition"][-5:] for each in updated.calls("UpdateService")] == ["web:2", "web:1"]
+
+
+def test_every_call_may_be_throttled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ecs = new_ecs(HEALTHY)
+    ecs.throttles_each = True
+    with playing(ecs, monkeypatch) as player:
+        assert player.deploy().event is Event.COMPLETE
+    assert len(ecs.calls("UpdateService")) == len(ecs.calls("RegisterTaskDefinition")) == 1
+
+
+@pytest.mark.parametrize("stale_reads", [0, 3])
+def test_an_answer_that_is_lost_after_the_effect_makes_no_second_deployment(
+    stale_reads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ecs = new_ecs(HEALTHY)
+    ecs.stale_reads = stale_reads
+    ecs.faults["UpdateService"] = ["lost"]
+    ecs.faults["RegisterTaskDefinition"] = ["lost"]
+    with playing(ecs, monkeypatch) as player:
+        assert player.deploy().event is Event.COMPLETE
+    assert len(ecs.calls("UpdateService")) == len(ecs.calls("RegisterTaskDefinition")) == 1
+
+
+def test_an_update_that_never_arrived_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ecs = new_ecs(HEALTHY)
+    ecs.faults["UpdateService"] = ["drop", "500"]
+    with playing(ecs, monkeypatch) as player:
+        assert player.deploy().event is Event.COMPLETE
+    assert len(ecs.calls("UpdateService")) == 1  # of those that arrived
+
+
+def test_a_stale_read_is_no_rollback(monkeypatch: pytest.MonkeyPatch) -> None:
+    ecs = new_ecs(HEALTHY)
+    ecs.stale_reads = 4
+    with playing(ecs, monkeypatch) as player:
+        assert player.deploy().event is Event.COMPLETE
+
+
+def test_credentials_that_expire_in_mid_watch_are_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ecs = new_ecs(HEALTHY)
+    ecs.faults["DescribeServices"] = ["expired", "expired"]
+    with playing(ecs, monkeypatch) as player:
+        outcome = player.deploy()
+        assert outcome.event is Event.FAIL  # no fresh ones, and nothing was changed yet
+        assert "credentials have expired" in (outcome.reason or "")
+        assert "the service was not changed" in (outcome.reason or "")
+        player.again()
+        ecs.faults["DescribeServices"] = ["expired"]
+        assert player.deploy().event is Event.COMPLETE
+
+
+def test_what_cannot_be_read_is_unknown_and_the_next_one_reconciles(monkeypatch: pytest.MonkeyPatch) -> None:
+    ecs = new_ecs(HEALTHY)
+    with playing(ecs, monkeypatch, step_s=100) as player:
+
+        async def main() -> Event:
+            async def log(line: str) -> None:
+                if line.startswith("ECS deployment"):
+                    ecs.faults["DescribeServices"] = ["denied"] * 100
+                await player.lines(line)
+
+            return (await player.target.deploy(player.request(), player.journal, log)).event
+
+        assert asyncio.run(main()) is Event.LOSE_SIGHT
+        ecs.faults.clear()
+        found = asyncio.run(player.target.reconcile(_recorded(player), player.request().settings))
+        assert (found.event, found.reason) == (Event.COMPLETE, "web:2 runs")
+
+
+def _recorded(player: Player) -> Deployment:
+    request = player.request()
+    return Deployment(
+        id=1, service="web", environment=Environment.PRODUCTION, run="web-1", trigger=Trigger.MAIN,
+        commit=request.commit, image=request.image, state=DeploymentState.UNKNOWN, reason=None, created_at=utc_now(),
+        ended_at=None, journal=player.journal.entries,
+    )  # fmt: skip
+
+
+def test_a_cancelled_deployment_is_stopped_and_followed_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    ecs = new_ecs(NEVER)
+    with playing(ecs, monkeypatch) as player:
+
+        async def main() -> tuple[Event, str | None]:
+            async def log(line: str) -> None:
+                if "0 of 2 tasks run" in line:
+                    player.cancel.set()
+
+            outcome = await player.target.deploy(player.request(), player.journal, log)
+            return outcome.event, outcome.reason
+
+        assert asyncio.run(main()) == (Event.ROLL_BACK, "cancelled; rolled back to web:1")
+    assert len(ecs.stops) == 1
+
+
+def test_a_rollback_deploys_the_recorded_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    ecs = new_ecs(HEALTHY, HEALTHY, BACK)
+    with playing(ecs, monkeypatch) as player:
+        first = player.deploy(1, task_env={"LOG_LEVEL": "info"})
+        player.again()
+        player.deploy(2, task_env={"LOG_LEVEL": "warn"})
+        player.again()
+        outcome = player.deploy(3, image=image(1), recorded=first.detail, task_env={"LOG_LEVEL": "warn"})
+    assert (outcome.event, ecs.primary["taskDefinition"][-5:]) == (Event.COMPLETE, "web:2")
+    assert len(ecs.calls("RegisterTaskDefinition")) == 2
+
+
+def test_a_recorded_definition_that_is_inactive_is_registered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ecs = new_ecs(HEALTHY, HEALTHY, BACK)
+    with playing(ecs, monkeypatch) as player:
+        first = player.deploy(1, task_env={"LOG_LEVEL": "info"})
+        player.again()
+        player.deploy(2, task_env={"LOG_LEVEL": "warn"})
+        player.again()
+        ecs.definitions[1]["status"] = "INACTIVE"
+        outcome = player.deploy(3, image=image(1), recorded=first.detail)
+    assert (outcome.event, ecs.primary["taskDefinition"][-5:]) == (Event.COMPLETE, "web:4")
+    last = ecs.calls("RegisterTaskDefinition")[-1]["containerDefinitions"][0]
+    assert (last["image"], last["environment"]) == (image(1).pullable, [{"name": "LOG_LEVEL", "value": "info"}])
+
+
+def one_off(end: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> tuple[ScriptedEcs, Player, Event, str]:
+    ecs = new_ecs(HEALTHY)
+    ecs.network = {"subnets": ["subnet-1"], "securityGroups": ["sg-1"]}
+    ecs.task_ends = [end]
+    with playing(ecs, monkeypatch) as player:
+        outcome = player.deploy(before_deploy="npm run migrate")
+    return ecs, player, outcome.event, outcome.reason or ""
+
+
+def test_the_task_before_the_deploy_runs_once_with_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    ecs, player, event, _ = one_off({"exitCode": 0, "lines": ("1 migration",)}, monkeypatch)
+    assert event is Event.COMPLETE
+    (run,) = ecs.calls("RunTask")
+    command = ["sh", "-eu", "-c", "npm run migrate"]
+    assert run["overrides"]["containerOverrides"] == [{"name": "app", "command": command}]
+    assert (run["taskDefinition"][-5:], run["launchType"]) == ("web:2", "FARGATE")
+    assert run["networkConfiguration"]["awsvpcConfiguration"]["subnets"] == ["subnet-1"]
+    assert player.lines.lines.count("1 migration") == 1
+    assert "before_deploy: exit code 0" in player.lines.lines
+    assert "not checked: the service's subnets, for want of ec2:DescribeSubnets" in player.lines.lines
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        ({"exitCode": 1, "lines": ("no table",)}, "before_deploy: exit code 1"),
+        ({"stopCode": "TaskFailedToStart", "stoppedReason": "CannotPullContainerError: no"}, "cannot be pulled"),
+        ({"stopCode": "TaskFailedToStart", "stoppedReason": "Timeout waiting for network"}, "Timeout waiting"),
+        ({"failure": "RESOURCE:MEMORY"}, "the task before the deploy was not started: RESOURCE:MEMORY"),
+    ],
+)  # fmt: skip
+def test_a_task_that_does_not_exit_with_0_ends_the_deployment(
+    end: dict[str, object], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ecs, _, event, said = one_off(end, monkeypatch)
+    assert event is Event.FAIL
+    assert reason in said
+    assert said.endswith("the service was not changed")
+    assert ecs.calls("UpdateService") == []
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "no such cluster": ({"cluster": "prd"}, "there is no ECS cluster prd in eu-central-1"),
+    "no such service": ({"service": "wbe"}, "the cluster's services: web"),
+    "no such container": ({"container": "main"}, "has no container main, only app, proxy"),
+    "a secret of the build host": ({"task_secrets": {"A": {"env": "A_TOKEN"}}}, "a task of ECS cannot read it there"),
+    "no network for the task before": ({"before_deploy": "true"}, "has no network settings"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_work_is_refused_before_anything_is_changed(name: str, healthy: Player) -> None:
+    changes, reason = REFUSED[name]
+    outcome = healthy.deploy(**changes)
+    assert outcome.event is Event.FAIL
+    assert reason in (outcome.reason or "")
+    assert {call for call, _ in healthy.ecs.requests} <= {"DescribeServices", "DescribeTaskDefinition", "ListServices"}
+
+
+def test_secrets_without_a_role_to_read_them_are_refused(healthy: Player) -> None:
+    del healthy.ecs.definitions[0]["executionRoleArn"]
+    assert "no execution role" in (healthy.deploy(task_secrets={"A": {"ssm": "/a"}}).reason or "")
+    assert healthy.ecs.calls("RegisterTaskDefinition") == []
+
+
+@pytest.mark.parametrize(
+    ("platforms", "reason"),
+    [
+        (None, "is not in its registry"),
+        (["linux/arm64"], "the image is for linux/arm64, and the task definition for X86_64"),
+    ],
+)
+def test_an_image_that_no_task_could_run_is_refused(platforms: list[str] | None, reason: str, healthy: Player) -> None:
+    healthy.platforms = platforms
+    assert reason in (healthy.deploy().reason or "")
+    assert healthy.ecs.calls("RegisterTaskDefinition") == []
+
+
+@pytest.mark.parametrize("operation", ["DescribeServices", "RegisterTaskDefinition", "UpdateService"])
+def test_a_permission_that_lacks_is_named(operation: str, healthy: Player) -> None:
+    healthy.ecs.faults[operation] = ["denied"]
+    outcome = healthy.deploy()
+    assert outcome.event is Event.FAIL
+    assert f"allow ecs:{operation}" in (outcome.reason or "")
+    assert "the service was not changed" in (outcome.reason or "")
+
+
+def test_what_the_service_runs_is_told_and_who_put_it_there(healthy: Player) -> None:
+    request = healthy.request()
+
+    async def current() -> tuple[str | None, int | None, str | None, bool]:
+        release = await healthy.target.current("web", Environment.PRODUCTION, request.settings)
+        assert release is not None
+        return release.image.digest, release.deployment, release.changed_by, release.healthy
+
+    assert asyncio.run(current()) == (f"sha256:{'0' * 64}", None, "web:1 registered by user/dana", True)
+    healthy.deploy()
+    assert asyncio.run(current())[:3] == (image(1).digest, 1, "web:2 deployed by web-1 (0000001)")
+    trail = {"cluster": "prod", "service": "web"}
+    healthy.ecs.trail = [
+        {"Username": "robin", "CloudTrailEvent": '{"requestParameters": {"cluster": "prod", "service": "other"}}'},
+        {"Username": "dana", "CloudTrailEvent": f'{{"requestParameters": {str(trail).replace(chr(39), chr(34))}}}'},
+    ]
+    assert asyncio.run(healthy.target.who_changed("web", request.settings)) == "dana"
+
+
+def test_the_difference_can_be_seen_without_deploying(healthy: Player) -> None:
+    lines = asyncio.run(healthy.target.difference(healthy.request(task_env={"LOG_LEVEL": "info", "NEW": "1"})))
+    assert lines == [
+        f"app: image: {DEFINITION['containerDefinitions'][0]['image']} → {image(1).pullable}",
+        "app: environment LOG_LEVEL: info, another value before",
+        "app: environment NEW: added, 1",
+    ]
+    assert {call for call, _ in healthy.ecs.requests} == {"DescribeServices", "DescribeTaskDefinition"}
