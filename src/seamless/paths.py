@@ -14,9 +14,9 @@ from seamless.errors import ConfigError
 CONFIG_VARIABLE: Final = "SEAMLESS_CONFIG"
 SOCKET_VARIABLE: Final = "SEAMLESS_SOCKET"
 HOST_VARIABLE: Final = "SEAMLESS_HOST"
-_SYSTEM_CONFIG: Final = Path("/etc/seamless/config.toml")
-_SYSTEM_DATA: Final = Path("/var/lib/seamless")
-_SYSTEM_RUNTIME: Final = Path("/run/seamless")
+SYSTEM_CONFIG: Final = Path("/etc/seamless/config.toml")
+SYSTEM_DATA: Final = Path("/var/lib/seamless")
+SYSTEM_SOCKET: Final = Path("/run/seamless/agent.sock")
 
 
 def find_config(named: Path | None = None) -> Path:
@@ -29,7 +29,7 @@ def find_config(named: Path | None = None) -> Path:
         named = Path(os.environ[CONFIG_VARIABLE])
     if named is not None:
         return named.expanduser().absolute()
-    places = [Path("seamless.toml").absolute(), *_user_config(), _SYSTEM_CONFIG]
+    places = [Path("seamless.toml").absolute(), *user_config(), SYSTEM_CONFIG]
     for place in places:
         if os.path.lexists(place):
             return place
@@ -48,7 +48,7 @@ def resolve(written: str, config_file: Path) -> Path:
 def default_data_dir() -> Path:
     """`agent.data_dir` when the configuration does not set it: $XDG_DATA_HOME/seamless."""
     base = _user_base("XDG_DATA_HOME", ".local/share")
-    return base / "seamless" if base else _SYSTEM_DATA
+    return base / "seamless" if base else SYSTEM_DATA
 
 
 def default_socket() -> Path:
@@ -56,13 +56,13 @@ def default_socket() -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if os.path.isabs(runtime):
         return Path(runtime, "seamless", "agent.sock")
-    return (_SYSTEM_RUNTIME if os.geteuid() == 0 else state_dir()) / "agent.sock"
+    return SYSTEM_SOCKET if os.geteuid() == 0 else state_dir() / "agent.sock"
 
 
 def state_dir() -> Path:
     """Where a user's own programs leave what is neither configuration nor data: $XDG_STATE_HOME/seamless."""
     base = _user_base("XDG_STATE_HOME", ".local/state")
-    return base / "seamless" if base else _SYSTEM_DATA
+    return base / "seamless" if base else SYSTEM_DATA
 
 
 def tui_settings() -> Path | None:
@@ -71,7 +71,8 @@ def tui_settings() -> Path | None:
     return base / "seamless" / "tui.toml" if base else None
 
 
-def _user_config() -> list[Path]:
+def user_config() -> list[Path]:
+    """Where a user's own configuration is looked for; nowhere for one without a home."""
     base = _user_base("XDG_CONFIG_HOME", ".config")
     return [base / "seamless" / "config.toml"] if base else []
 

@@ -21,8 +21,9 @@ from urllib.parse import urlsplit
 
 from seamless.connection import ConnectionLostError
 from seamless.errors import AgentUnreachableError, UsageError
+from seamless.paths import SYSTEM_SOCKET
 
-DEFAULT_SOCKET: Final = "/run/seamless/agent.sock"  # of an installed service
+DEFAULT_SOCKET: Final = str(SYSTEM_SOCKET)  # of an installed service
 _CONNECT_S: Final = 60.0  # a person may have to type a passphrase
 _ANSWER_S: Final = 20.0
 _POLL_S: Final = 0.02

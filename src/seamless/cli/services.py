@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -23,7 +24,7 @@ from seamless.model import SERVICE_NAME
 if TYPE_CHECKING:
     from seamless.discovery import Suggestion
 
-    Values = dict[tuple[str | int, ...], Any]
+Values = dict[tuple[str | int, ...], Any]
 
 _ASKED: Final = ("image", "install", "code_quality", "unit_test", "port", "health")
 app = services
@@ -67,32 +68,43 @@ def add(
       seamless service add git@github.com:acme/shop.git --path services/cart --name cart
       seamless service add ./payment --yes --unit-test "npm run test:ci" --set auto_deploy=true
     """
+    session = session_of(context)
+    given = _given(settings)
+    flags: dict[str, Any] = {"path": path, "branch": branch, "image": image, "install": install}
+    flags |= {"code_quality": code_quality, "unit_test": unit_test, "port": port, "health": health, "caches": cache}
+    given |= {(key,): value for key, value in flags.items() if value is not None}
+    add_service(session, Wanted(url, name, given, not no_inspect, dry_run), ask=not yes and not dry_run)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What `service add` was told."""
+
+    url: str
+    name: str | None = None
+    given: Values = field(default_factory=dict)
+    inspect: bool = True
+    dry_run: bool = False
+
+
+def add_service(session: Session, wanted: Wanted, *, ask: bool) -> None:
+    """Proposes, asks where it may, writes, and tells the agent."""
     from seamless.cli import asking
     from seamless.config import editing
 
-    session = session_of(context)
     _text(session.config_file)
-    if name is not None:
-        _check_name(name)
-    given = _given(settings)
-    flags: dict[str, Any] = {
-        "path": path,
-        "branch": branch,
-        "image": image,
-        "install": install,
-        "code_quality": code_quality,
-    }
-    flags |= {"unit_test": unit_test, "port": port, "health": health, "caches": cache}
-    given |= {(key,): value for key, value in flags.items() if value is not None}
-    repo = _repository(url, session.config_file)
-    may_ask = asking.can_ask() and not yes and not dry_run
+    if wanted.name is not None:
+        _check_name(wanted.name)
+    given = dict(wanted.given)
+    repo = _repository(wanted.url, session.config_file)
+    may_ask = asking.can_ask() and ask
     suggestions: list[Suggestion] = []
-    if not no_inspect:
+    if wanted.inspect:
         folder, suggestions = _inspect(_place(repo, session.config_file), given, may_ask)
         if folder:
             given[("path",)] = folder
     text = _text(session.config_file)
-    name = name or _name(repo, str(given.get(("path",), "")), may_ask)
+    name = wanted.name or _name(repo, str(given.get(("path",), "")), may_ask)
     _check_name(name)
     editing.check_new(text, name)
     values: Values = {("repo",): repo}
@@ -103,7 +115,7 @@ def add(
     values |= given
     written = editing.differing(text, session.config_file, name, values)
     edit = editing.add_service(name, written)
-    if dry_run:
+    if wanted.dry_run:
         print(_added(text, edit(text)), end="")
         return
     new = editing.rewrite(session.config_file, edit)

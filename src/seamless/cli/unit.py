@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from seamless.paths import SYSTEM_CONFIG
+
 UNIT_NAME: Final = "seamless.service"
 UNIT_FILE: Final = Path("/etc/systemd/system", UNIT_NAME)
-CONFIG_FILE: Final = Path("/etc/seamless/config.toml")
+CONFIG_FILE: Final = SYSTEM_CONFIG
 CREDENTIALS_DIR: Final = Path("/etc/seamless/credentials")
 _HEAD: Final = "# Written by `seamless agent install`. Changes belong in a drop-in: systemctl edit seamless\n# sha256 "
 _PERCENT: Final = re.compile("%")

@@ -1,0 +1,108 @@
+"""`seamless init`: answers as options, at a terminal, and wrong ones."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+import tomllib
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from seamless.cli.init import Answers, render
+from seamless.config.loading import config_from
+
+from .conftest import Seamless
+from .test_services import PACKAGE, repository
+
+
+@pytest.mark.parametrize(("forge", "staging", "auto"), list(product(["git", "github"], [True, False], [True, False])))
+def test_every_answer_makes_a_configuration_that_holds_also_without_its_comments(
+    forge: str, staging: bool, auto: bool
+) -> None:
+    text = render(Answers('/srv/a "b"', "/run/seamless/agent.sock", forge, staging, auto))
+    config = config_from(tomllib.loads(text), Path("/etc/seamless/config.toml"))
+    assert str(config.agent.data_dir) == '/srv/a "b"'
+    assert config.pipeline == {"use_staging": staging, "auto_deploy": auto}
+    lines = [line.removeprefix("# ") for line in text.splitlines()]
+    uncommented = "\n".join(line for line in lines if line[:1] == "[" or " = " in line)
+    config_from(tomllib.loads(uncommented), Path("/etc/seamless/config.toml"))
+
+
+def test_without_a_terminal_the_options_and_defaults_are_taken(seamless: Seamless, home: Path) -> None:
+    repository(home / "web", {"package.json": PACKAGE, "Dockerfile": ""})
+    done = seamless("--config", "c/seamless.toml", "init", "--data-dir", "../d", "--no-staging", "--service", "./web")
+    assert done.returncode == 0, done.stderr
+    written = tomllib.loads((home / "c/seamless.toml").read_text())
+    assert written["agent"] == {"data_dir": "../d"}
+    assert written["pipeline"] == {"use_staging": False, "auto_deploy": False}
+    assert written["services"]["web"]["repo"] == str(home / "web")
+    assert written["services"]["web"]["image"] == "node:20"
+    assert done.stdout.splitlines()[-1] == "next: seamless agent start, then seamless doctor"
+    assert oct((home / "c/seamless.toml").stat().st_mode & 0o777) == "0o640"
+    again = seamless("--config", "c/seamless.toml", "init")
+    assert (again.returncode, "is there already" in again.stderr) == (5, True)
+    assert seamless("--config", "c/seamless.toml", "check", "--offline").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--forge", "svn"], "'svn': one of git, github"),
+        (["--data-dir", "a:b"], "must hold no comma, colon or backslash"),
+        (["--data-dir", "file/below"], "is not a folder"),
+        (["--data-dir", ""], "must be a path of the host"),
+    ],
+)
+def test_wrong_answers_write_nothing(seamless: Seamless, home: Path, arguments: list[str], said: str) -> None:
+    (home / "file").touch()
+    done = seamless("--config", "seamless.toml", "init", *arguments)
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+    assert not (home / "seamless.toml").exists()
+
+
+def test_a_place_that_cannot_be_written(seamless: Seamless, home: Path) -> None:
+    (home / "file").touch()
+    done = seamless("--config", "file/seamless.toml", "init", "--yes")
+    assert done.returncode == 2
+    assert "cannot be written: File exists" in done.stderr
+
+
+def test_at_a_terminal_a_wrong_answer_is_asked_again(home: Path) -> None:
+    (home / "file").touch()
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "seamless", "--config", "seamless.toml", "init"],
+        stdin=slave, stdout=slave, stderr=slave, cwd=home,
+    )  # fmt: skip
+    os.close(slave)
+    said = b""
+
+    def answer(question: str, text: str) -> None:
+        nonlocal said
+        deadline = time.monotonic() + 30
+        while question.encode() not in said:
+            assert time.monotonic() < deadline, said
+            if select.select([master], [], [], 1)[0]:
+                said += os.read(master, 4096)
+        said = said.partition(question.encode())[2]
+        os.write(master, text.encode() + b"\n")
+
+    answer("data lives", "file/x")
+    answer("file is not a folder", "")  # the next prompt follows; its answer is a second wrong one below
+    answer("Where the code lives", "svn")
+    answer("one of git, github", "github")
+    answer("staging before production", "perhaps")
+    answer("invalid input", "n")
+    answer("without an approval", "y")
+    answer("first service", "")
+    answer("next: seamless agent start", "")
+    assert process.wait(30) == 0
+    os.close(master)
+    written = tomllib.loads((home / "seamless.toml").read_text())
+    assert written["pipeline"] == {"use_staging": False, "auto_deploy": True}
