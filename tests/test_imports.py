@@ -78,7 +78,18 @@ LIBRARIES = {
 }
 
 # Loaded by no command of the CLI before it is known which one it is.
-NOT_AT_START = ["asyncio", "docker", "fastapi", "httpx", "pydantic", "rich", "textual", "uvicorn", "websockets"]
+NOT_AT_START = [
+    "asyncio",
+    "docker",
+    "fastapi",
+    "httpx",
+    "pydantic",
+    "rich",
+    "textual",
+    "tomllib",
+    "uvicorn",
+    "websockets",
+]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ import re
 import shlex
 import subprocess
 import tempfile
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -253,6 +252,8 @@ def _given(settings: list[str] | None) -> Values:
 
 def _key(text: str) -> tuple[str, ...]:
     """The parts of a dotted key as TOML writes it."""
+    import tomllib
+
     try:
         table = tomllib.loads(f"{text} = 0")
     except ValueError:
@@ -269,6 +270,8 @@ def _key(text: str) -> tuple[str, ...]:
 
 def _value(text: str) -> Any:
     """As TOML; what is none is text, so that a shell's quotes are enough."""
+    import tomllib
+
     try:
         table = tomllib.loads(f"x = {text}")
     except ValueError:
@@ -325,6 +328,8 @@ def _added(old: str, new: str) -> str:
 
 def _edited(file: Path, text: str, service: str) -> tuple[Path, str]:
     """A copy, and what the user's editor made of it. Raises ConfigError for what is wrong; the copy is kept then."""
+    import tomllib
+
     from seamless.config import config_from
 
     editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
