@@ -198,8 +198,8 @@ def test_every_problem_is_told_at_once_where_it_was_written(tmp_path: Path) -> N
     )
     assert sorted(found) == sorted(
         [
-            "nonsense: no such parameter; there are agent, registries, aws, environments, services, notify, access, "
-            "pipeline",
+            "nonsense: no such parameter; there are agent, registries, github, aws, environments, services, notify, "
+            "access, pipeline",
             "agent.max_parallel_runs: must be a whole number, not text",
             'pipeline.stage_timeout: must be a duration with its unit, in quotes, such as "30m", not a bare number',
             "pipeline.env: must be a table, not text",
@@ -424,3 +424,28 @@ def test_an_ecs_environment_names_its_cluster_and_a_docker_one_nothing_of_aws(tm
     assert problems(tmp_path, '[environments.staging]\nregion = "eu-west-1"') == [
         'environments.staging: region is for environments with target = "ecs", and this one\'s is docker'
     ]
+
+
+GITHUB = """
+[github]
+token = { env = "GITHUB_TOKEN" }
+[services.a]
+repo = "https://github.com/acme/a"
+[services.b]
+repo = "https://github.com/acme/b"
+git = { token = { env = "TOKEN_OF_B" }, username = "b" }
+[services.c]
+repo = "https://github.com.evil.example/acme/c"
+[services.d]
+repo = "git@github.com:acme/d.git"
+"""
+
+
+def test_githubs_token_is_for_repositories_there_that_have_none_of_their_own(tmp_path: Path) -> None:
+    services = load(tmp_path, GITHUB).services
+    tokens = {name: service.git.token and service.git.token.place for name, service in services.items()}
+    assert tokens == {"a": "GITHUB_TOKEN", "b": "TOKEN_OF_B", "c": None, "d": "GITHUB_TOKEN"}
+    assert services["a"].git.username == "x-access-token"
+    assert services["b"].git.username == "b"
+    enterprise = GITHUB.replace("[github]", '[github]\napi_url = "https://ghe.acme.example/api/v3"')
+    assert load(tmp_path, enterprise).services["a"].git.token is None

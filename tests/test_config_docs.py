@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from seamless.config import aws, load_config, models
+from seamless.config import aws, load_config, models, secret
 from seamless.config.models import Document
 from seamless.config.schema import item_of, table_of
 from seamless.config.table import Table
@@ -23,7 +23,7 @@ EXAMPLE = ROOT / "config.example.toml"
 
 # The tables that people write.
 WRITTEN: set[type[Table]] = {kind for kind in Table.__subclasses__() if kind is not models.DeployParameters}
-WRITTEN |= {models.Secret, aws.EnvironmentSettings}
+WRITTEN |= {secret.Secret, aws.EnvironmentSettings}
 
 
 def shown_keys(annotation: Any, written: Any, seen: dict[type[Table], set[str]]) -> None:

@@ -22,6 +22,7 @@ SHARED = frozenset(
         "crashpoints",
         "discovery",
         "errors",
+        "github_names",
         "findings",
         "loglines",
         "logtext",

@@ -257,7 +257,7 @@ class Event:
 
     id: int
     at: datetime
-    kind: str  # "run", "stage", "deployment", "action", "service", "config", "message"
+    kind: str  # "run", "stage", "deployment", "action", "service", "config", "message", "merge"
     service: str | None
     run: str | None
     stage: str | None

@@ -120,6 +120,7 @@ class RunJSON(TypedDict):
     cancel_requested: str | None  # why, while it is still ending
     stages: list[StageJSON]
     approval: ApprovalJSON | None  # while it waits
+    merge: str | None  # what has come of auto_merge: "#7 merged as 1a2b3c4 (squash)", "waits: …", "not merged: …"
 
 
 class ReleaseJSON(TypedDict):

@@ -45,6 +45,7 @@ def run(id: str = "payment-42", state: str = "idle", **more: Any) -> dict[str, A
         "cancel_requested": None,
         "stages": [],
         "approval": None,
+        "merge": None,
         **more,
     }
 

@@ -14,7 +14,7 @@ import pytest
 
 from harness.github import FakeGitHub, FakeRepository, Fault, Token, fake_github
 from seamless.errors import RefusedError, UsageError
-from seamless.forges import Credentials, RemoteProblem, Repository
+from seamless.forges import CommitGoneError, Credentials, RemoteProblem, Repository
 from seamless.forges.git import GitForge
 from seamless.forges.github import (
     Access,
@@ -127,8 +127,8 @@ def test_a_status_names_the_commit_and_fits(github: FakeGitHub, payment: FakeRep
     assert (shown["state"], shown["context"]) == ("failure", "seamless/payment")
     assert shown["description"].startswith("unit_test: exit code 1 of xxx")
     assert len(shown["description"]) == 140
-    error = refused(github, lambda client: client.set_status(on(github), "f" * 40, status))
-    assert error.problem is RemoteProblem.NOT_FOUND
+    with pytest.raises(CommitGoneError, match="fffffff"):
+        ask(github, lambda client: client.set_status(on(github), "f" * 40, status))
 
 
 @pytest.mark.parametrize("method", MergeMethod)
@@ -241,6 +241,12 @@ def test_a_renamed_repository_is_followed_also_for_writing(github: FakeGitHub, p
         after = await client.identify(on(github))
         assert (before.id, before.name) == (after.id, "acme/payment")
         assert after.name == "acme-corp/payments"
+        github.delete(payment)
+        with pytest.raises(GitHubError, match="not there"):
+            await client.pull_request(on(github), 1)
+        again = github.add("acme/payment", {"a": "1\n"})  # another of the old name
+        await client.set_status(on(github), again.head("main"), status)
+        assert len(again.statuses) == 1
 
     asyncio.run(main())
     assert len(payment.statuses[head]) == 2

@@ -63,3 +63,5 @@ class LiveConfig:
                     f"{self._file.name}: agent.{key}: a change needs a restart of the agent"
                     " (seamless agent stop, then start)"
                 )
+        if config.github.api_url != self._config.github.api_url:
+            raise ConfigError(f"{self._file.name}: github.api_url: a change needs a restart of the agent")

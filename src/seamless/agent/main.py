@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 import uvicorn
 
 from seamless import __version__, wire
+from seamless.agent import reporting
 from seamless.agent.api import Api, create_app
 from seamless.agent.approvals import Approvals
 from seamless.agent.arrivals import Arrivals
@@ -26,6 +27,7 @@ from seamless.agent.engine import Engine
 from seamless.agent.gate import Gatekeeper
 from seamless.agent.host import Host
 from seamless.agent.logs import LogStore
+from seamless.agent.merging import GitHubChannel
 from seamless.agent.notifying import Notifications
 from seamless.agent.operations import Operations
 from seamless.agent.outbox import Courier, Sender
@@ -48,6 +50,7 @@ from seamless.aws.topics import Topics
 from seamless.errors import ConfigError, RefusedError
 from seamless.executors.docker import DockerExecutor
 from seamless.forges.git import GitForge
+from seamless.forges.github.client import GitHubClient
 from seamless.notifiers.sns import SnsNotifier
 from seamless.secretrefs import connect
 from seamless.targets.docker import DockerTarget
@@ -131,6 +134,7 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             return
         stack.push_async_callback(executor.close)
         forge = GitForge(data_dir / "mirrors", ca_bundle=agent.ca_bundle)
+        github = GitHubClient(config().github.api_url, ca_bundle=agent.ca_bundle)
         room = Room(
             {"the data directory": data_dir, "the Docker Engine": executor.engine_folder},
             lambda: config().agent.min_free,
@@ -144,9 +148,9 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             executor=executor,
             workspaces=RunWorkspaces(data_dir, installation, store, forge, executor),
             forge=forge,
+            github=github,
             clouds=clouds,
             room=room,
-            github=None,
             registries=registries,
             targets={
                 "docker": DockerTarget(installation, registries.login),
@@ -160,7 +164,12 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
         notifiers = {"sns": SnsNotifier(Topics(clouds, lambda: config().aws).publish)}
         notifications = Notifications(config, store, logs, notifiers)
         store.events.listeners.append(notifications.note)
-        senders: dict[str, Sender] = dict.fromkeys(notifiers, notifications.send)  # by channel
+        telling = GitHubChannel(config, store, github)
+        store.events.listeners.append(telling.listen)
+        senders: dict[str, Sender] = {  # by channel
+            **dict.fromkeys(notifiers, notifications.send),
+            reporting.CHANNEL: telling.deliver,
+        }
         background = [
             asyncio.create_task(react(store, engine, logs), name="reactions"),
             asyncio.create_task(Courier(store, senders).deliver(), name="courier"),

@@ -87,7 +87,7 @@ class Operations:
             ref = pull_request_ref(pull_request)
         resolved = await self._resources.forge.resolve(repository, ref or branch_of(parameters))
         number = pull_request_number(resolved.ref)
-        github = self._resources.github_of(parameters.repo)
+        github = self._resources.github_of(parameters.repo, parameters.git)
         if number is not None and github is not None:
             now = await github.pull_request(repository, number)
             return await self._start_pull_request(actor, service, parameters, repository, now)
@@ -115,7 +115,7 @@ class Operations:
         of forks as well."""
         if await self._resources.forge.is_on_a_branch(repository, commit):
             return options
-        gated = self._resources.github_of(parameters.repo) is not None
+        gated = self._resources.github_of(parameters.repo, parameters.git) is not None
         if gated:
             _check_forks(parameters, f"{short(commit)} is on no branch or tag, so it may come from a fork")
         return dataclasses.replace(options, fork=True, gated=gated, checks=True)

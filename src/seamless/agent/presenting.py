@@ -9,6 +9,7 @@ from typing import Any
 
 from seamless import wire
 from seamless.agent.gate import Gatekeeper, Order
+from seamless.agent.merging import EVENT_KIND, told
 from seamless.agent.resources import Resources
 from seamless.agent.store.rows import to_time
 from seamless.agent.workspaces import repository_of
@@ -123,6 +124,7 @@ class Presenter:
             "cancel_requested": None if run.cancel is None or run.state in RUN_ENDED else run.cancel.why,
             "stages": [stage_json(stage, usual) for stage in run.stages],
             "approval": await self._approval(run) if waits else None,
+            "merge": told(await self._store.events.last(EVENT_KIND, run.id)),
         }
 
     async def _approval(self, run: Run) -> wire.ApprovalJSON:
@@ -234,7 +236,7 @@ class Presenter:
             "last": await self.run(last[0]) if last else None,
             "red_since": await self._red_since(name),
             "hold": None if hold is None else hold_json(hold),
-            "problem": await self._store.heads.problem(name),
+            "problem": await self._store.heads.problem(name) or await self._store.outbox.problem(name),
         }
 
     async def _release(self, service: str, environment: Environment) -> wire.ReleaseJSON | None:

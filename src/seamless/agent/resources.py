@@ -12,7 +12,7 @@ from seamless.agent.room import Room
 from seamless.agent.store import Store
 from seamless.agent.workspaces import RunWorkspaces
 from seamless.aws.sessions import Clouds
-from seamless.config import Config
+from seamless.config import Config, Git
 from seamless.executors import Executor
 from seamless.forges import Forge
 from seamless.forges.github import GitHub
@@ -29,15 +29,15 @@ class Resources:
     executor: Executor
     workspaces: RunWorkspaces
     forge: Forge
-    github: GitHub | None
+    github: GitHub
     clouds: Clouds
     registries: Registries
     room: Room
     targets: Mapping[str, Target]  # by the name that an environment's `target` has
 
-    def github_of(self, url: str) -> GitHub | None:
-        """The GitHub that hosts this repository; None when it is elsewhere, or none is configured."""
-        return self.github if self.github is not None and self.github.hosts(url) else None
+    def github_of(self, url: str, git: Git) -> GitHub | None:
+        """The GitHub that hosts this repository; None when it is elsewhere, or there is no token to ask with."""
+        return self.github if git.token is not None and self.github.hosts(url) else None
 
     def spool(self, run: str, stage: str, attempt: int) -> Path:
         """Where an attempt's output goes before it is redacted; in a folder that only the agent enters."""

@@ -85,7 +85,7 @@ class Watcher:
         self._hints: list[Hint] = []
         self._woken = asyncio.Event()
         self._is_told = False  # webhooks of this repository arrive, and none was missed since
-        self._github: GitHub | None = resources.github_of(watched.url)
+        self._github: GitHub | None = resources.github_of(watched.url, watched.git)
         self._listed: Mapping[str, str] | None = None  # what git showed when all was well
         self._pulls: Mapping[str, str] | None = None  # as git showed them when the API was asked last,
         self._pulls_at = 0.0  # when that was, by time.monotonic,

@@ -14,6 +14,7 @@ import tarfile
 from collections.abc import Set
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from seamless.agent.store import Store, View
 from seamless.config import Git, Parameters
@@ -41,6 +42,14 @@ def repository_of(url: str, git: Git) -> Repository:
             known_hosts=git.known_hosts,
         ),
     )
+
+
+def _credentials_for(url: str, parameters: Parameters) -> Git:
+    """The service's, for another repository: its token leaves no other scheme, host and port than its own."""
+    mine, theirs = urlsplit(parameters.repo), urlsplit(url)
+    if (mine.scheme, mine.netloc) == (theirs.scheme, theirs.netloc):
+        return parameters.git
+    return parameters.git.model_copy(update={"token": None})
 
 
 def view_id(run: str, stage: StageName, attempt: int) -> str:
@@ -83,7 +92,7 @@ class RunWorkspaces:
 
     async def checkout_other(self, run: Run, stage: Stage, url: str, branch: str, spool: Path) -> Checkout:
         parameters = Parameters.model_validate(run.parameters)
-        repository = await asyncio.to_thread(repository_of, url, parameters.git)
+        repository = await asyncio.to_thread(repository_of, url, _credentials_for(url, parameters))
         resolved = await self._forge.resolve(repository, f"refs/heads/{branch}")
         await self._forge.fetch(repository, resolved.commit, resolved.ref, spool)
         view = view_id(run.id, stage.name, stage.attempt)

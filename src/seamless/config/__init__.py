@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from seamless.config.aws import Aws, EcsService, EnvironmentSettings
+from seamless.config.github import Git, GitHub
 from seamless.config.loading import Config, Source, config_from, load_config
 from seamless.config.models import (
     Access,
     Agent,
     Build,
     DeployParameters,
-    Git,
     IntegrationTest,
     Limits,
     Parameters,
     Registry,
-    Secret,
-    SecretRef,
     ServiceEnvironment,
 )
 from seamless.config.notify import NOTIFY_KINDS, Notify
+from seamless.config.secret import Secret, SecretRef
 from seamless.config.values import format_duration, format_size, parse_duration, parse_size
 from seamless.paths import CONFIG_VARIABLE, default_data_dir, default_socket, find_config
 
@@ -34,6 +33,7 @@ __all__ = [
     "EcsService",
     "EnvironmentSettings",
     "Git",
+    "GitHub",
     "IntegrationTest",
     "Limits",
     "Notify",

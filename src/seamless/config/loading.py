@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from seamless.config.aws import Aws, EnvironmentSettings
 from seamless.config.contradictions import contradictions
+from seamless.config.github import GitHub
 from seamless.config.models import Access, Agent, Document, Parameters, Registry
 from seamless.config.notify import Notify
 from seamless.config.problems import Problem, dotted, from_validation, wrong_type
@@ -35,6 +36,7 @@ class Config:
     file: Path
     agent: Agent
     registries: Mapping[str, Registry]
+    github: GitHub
     aws: Aws
     environments: Mapping[Environment, EnvironmentSettings]  # both, always
     services: Mapping[str, Parameters]  # resolved, by name
@@ -94,14 +96,19 @@ def config_from(data: Mapping[str, Any], path: Path) -> Config:
         file=path.absolute(),
         agent=document.agent,
         registries=document.registries,
+        github=document.github,
         aws=document.aws,
         environments=document.environments,
-        services=document.services,
         notify=document.notify,
+        services={name: _with_token(service, document.github) for name, service in document.services.items()},
         access=document.access,
         pipeline=pipeline,
         written=services,
     )
+
+
+def _with_token(service: Parameters, github: GitHub) -> Parameters:
+    return service.model_copy(update={"git": github.credentials_for(service.repo, service.git)})
 
 
 def _parsed(content: bytes, shown: str) -> dict[str, Any]:

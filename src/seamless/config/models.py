@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Le
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from seamless.config import values as v
 from seamless.config.aws import Aws, EcsService, EnvironmentSettings
+from seamless.config.github import Git, GitHub
 from seamless.config.notify import Notify
+from seamless.config.secret import Secret, SecretRef
 from seamless.config.table import Table
 from seamless.model import Environment, Trigger
 from seamless.paths import default_data_dir, default_socket
@@ -22,59 +24,6 @@ E = TypeVar("E")
 S = TypeVar("S")
 
 _SOCKET_PATH_MAX: Final = 107  # bytes; the kernel's sun_path, less its NUL
-
-
-class SecretRef(Table):
-    """Where a secret is read from when it is needed. Never the secret itself."""
-
-    env: v.HostVariable | None = Field(default=None, description="a variable of the agent's environment")
-    file: v.HostPath | None = Field(
-        default=None, description="a file of the host; one newline at its end is not part of it"
-    )
-    ssm: v.ParameterName | None = Field(
-        default=None, description="a parameter of AWS Systems Manager, by name or ARN; `:3` or `:label` picks a version"
-    )
-    secretsmanager: v.SecretId | None = Field(
-        default=None,
-        description="a secret of AWS Secrets Manager, by name or ARN; `:key` picks a key of one that is JSON",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _is_table(cls, value: Any) -> Any:
-        if not isinstance(value, dict | SecretRef):
-            raise ValueError('must be a reference to a secret, such as { env = "NAME" }, never the secret itself')
-        return value
-
-    @model_validator(mode="after")
-    def _names_one_source(self) -> SecretRef:
-        if sum(getattr(self, source) is not None for source in SecretRef.model_fields) != 1:
-            raise ValueError(f"must name exactly one of {', '.join(SecretRef.model_fields)}")
-        return self
-
-    @property
-    def source(self) -> str:
-        """Which of the keys is set."""
-        return next(name for name in SecretRef.model_fields if getattr(self, name) is not None)
-
-    @property
-    def place(self) -> str:
-        """What that key says: a variable's name, a path, a parameter's name."""
-        return str(getattr(self, self.source))
-
-    @property
-    def reference(self) -> str:
-        """How it is written, for messages: `{ env = "NPM_TOKEN" }`."""
-        return f'{{ {self.source} = "{self.place}" }}'
-
-
-class Secret(SecretRef):
-    """Where a secret is read from when it is needed, and who gets it. Exactly one of the first four is set."""
-
-    expose: list[Literal["pr"]] = Field(
-        default=[],
-        description="`pr`: pull requests from the same repository, and manual runs of other refs, get it too",
-    )
 
 
 class Limits(Table):
@@ -126,15 +75,6 @@ class IntegrationTest(Table):
     map: v.Sorted[v.Word, v.ServiceName] = Field(
         default={}, description="Compose services that are Seamless services under another name"
     )
-
-
-class Git(Table):
-    """How to get at a private repository."""
-
-    token: SecretRef | None = Field(default=None, description="password for https remotes")
-    username: v.Line = Field(default="git", description="user name that goes with `token`")
-    key: v.Maybe[v.HostPath] = Field(default=None, description="private key for ssh remotes")
-    known_hosts: v.Maybe[v.HostPath] = Field(default=None, description="host keys to trust for ssh remotes")
 
 
 class ServiceEnvironment(Table):
@@ -233,6 +173,9 @@ class Parameters(Table):
 
     use_staging: bool = Field(default=True, description="deploy to staging first")
     auto_deploy: bool = Field(default=False, description="deploy to production without an approval")
+    auto_merge: v.Maybe[Literal["merge", "squash", "rebase"]] = Field(
+        default=None, description="merge a pull request of GitHub in this way when its checks pass; not set: never"
+    )
     port: v.Port | None = Field(default=None, description="the port that the container listens on")
     publish: v.Port | None = Field(
         default=None, description="the port of the host that leads to it; each container needs one of its own"
@@ -369,6 +312,7 @@ class Document(Table):
 
     agent: Agent = Field(default_factory=Agent, description="the daemon on the build host")
     registries: v.Sorted[v.RegistryHost, Registry] = Field(default={}, description="log-ins by host")
+    github: GitHub = Field(default=GitHub(), description="how to reach GitHub")
     aws: Aws = Field(default=Aws(), description="how to reach AWS")
     environments: Annotated[dict[v.EnvironmentName, EnvironmentSettings], AfterValidator(_both_environments)] = Field(
         default={}, description="where `staging` and `production` are; not set: this host", validate_default=True

@@ -6,7 +6,8 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from seamless.config.models import SecretRef, lay_over
+from seamless.config.models import lay_over
+from seamless.config.secret import SecretRef
 from seamless.config.table import Table
 
 KeyPath = tuple[str | int, ...]

@@ -365,6 +365,14 @@ RoleArn = Annotated[
 HttpUrl = Annotated[
     str, Words("URL"), _matching(r"https?://[A-Za-z0-9.\[\]:-]+(?:/\S*)?", 'a URL such as "https://ecs.example.com"')
 ]
+GitHubApiUrl = Annotated[
+    str,
+    Words("URL"),
+    _matching(
+        r"(?:https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?|http://(?:127\.0\.0\.1|localhost)(?::[0-9]{1,5})?)(?:/[\w./-]*)?",
+        'an https URL such as "https://api.github.com" or "https://ghe.acme.example/api/v3"',
+    ),
+]
 EcsName = Annotated[
     str, Words("name"), _matching(r"[A-Za-z0-9_-]{1,255}", "a name in ECS: letters, digits, hyphens and underscores")
 ]

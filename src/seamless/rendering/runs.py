@@ -84,7 +84,10 @@ def details(run: RunJSON, viewer: Viewer) -> list[Text]:
         f"again after {plain(run['rerun_of'])}" if run["rerun_of"] else "",
         f"being cancelled: {plain(run['cancel_requested'])}" if run["cancel_requested"] and not run["ended_at"] else "",
     ]
-    return [Text("  " + " · ".join(word for word in words if word), "dim", no_wrap=True)]
+    lines = [Text("  " + " · ".join(word for word in words if word), "dim", no_wrap=True)]
+    if run["merge"]:
+        lines.append(Text(f"  pull request: {plain(run['merge'])}"))
+    return lines
 
 
 def stage_rows(run: RunJSON, viewer: Viewer) -> list[Text]:

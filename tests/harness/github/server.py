@@ -90,6 +90,10 @@ class FakeGitHub(ThreadingHTTPServer):
         repository.name = name
         self.repositories[name] = repository
 
+    def delete(self, repository: FakeRepository) -> None:
+        for name in [name for name, one in self.repositories.items() if one is repository]:
+            del self.repositories[name]
+
     def asked(self, pattern: str) -> list[tuple[str, str, int]]:
         """The API's requests so far whose "METHOD /path" matches."""
         return [one for one in list(self.requests) if re.search(pattern, f"{one[0]} {one[1]}")]
@@ -222,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve_api(self, path: str, query: dict[str, str]) -> None:
         raw = read_body(self)
         loses_answer = False
-        fault = self._fault(path)
+        fault = self._fault(self._by_name(path))
         if fault is not None:
             if fault.reached is not None:
                 fault.reached.set()
@@ -238,7 +242,7 @@ class _Handler(BaseHTTPRequestHandler):
             except NotAsDescribedError as violation:
                 self.server.violations.append(str(violation))
                 answer = error(500, str(violation))
-        self.server.requests.append((self.command, path, answer[0]))
+        self.server.requests.append((self.command, self._by_name(path), answer[0]))
         if loses_answer:
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
@@ -312,7 +316,7 @@ class _Handler(BaseHTTPRequestHandler):
         for repository in self.server.repositories.values() if match else ():
             if match and repository.id == int(match[1]):
                 return f"/repos/{repository.name}{match[2] or ''}"
-        return path
+        return path if match is None else f"/repos/nobody/nothing{match[2] or ''}"
 
     def _moved(self, path: str) -> Answer | None:
         match = re.fullmatch(r"/repos/([^/]+/[^/]+)(/.*)?", path)

@@ -118,3 +118,10 @@ class Events:
             (before, kind, service, run, limit),
         )
         return [rows.event(row) for row in found]
+
+    async def last(self, kind: str, run: str) -> Event | None:
+        """The newest of that kind of a run."""
+        row = await self._db.row(
+            "SELECT * FROM events WHERE run = ? AND kind = ? ORDER BY id DESC LIMIT 1", (run, kind)
+        )
+        return None if row is None else rows.event(row)

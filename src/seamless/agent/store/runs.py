@@ -190,6 +190,14 @@ class Runs:
             (service, limit),
         )
 
+    async def newest_of_commit(self, ref: str, commit: str) -> list[Run]:
+        """Of each service, the newest run of that ref and commit."""
+        return await self._all(
+            "SELECT * FROM runs WHERE rowid IN (SELECT max(rowid) FROM runs WHERE ref = ? AND commit_sha = ?"
+            " GROUP BY service) ORDER BY service",
+            (ref, commit),
+        )
+
     async def transition(self, run: Run, event: RunEvent, *, reason: str | None = None, actor: str = "agent") -> Run:
         """Applies `event` to the run as it was read; StaleStateError when its state has changed since."""
         state = next_run_state(run.state, event)

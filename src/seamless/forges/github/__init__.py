@@ -17,12 +17,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Protocol
 
 from seamless.errors import RefusedError
 from seamless.forges import RemoteProblem, RemoteUnavailableError, Repository
-
-API_URL: Final = "https://api.github.com"
 
 
 class GitHubError(RemoteUnavailableError):
@@ -174,7 +172,8 @@ class GitHub(Protocol):
         """Raises GitHubError (NOT_FOUND) when there is none of that number."""
 
     async def set_status(self, repository: Repository, commit: str, status: CommitStatus) -> None:
-        """Makes it the newest of its context. Raises GitHubError (NOT_FOUND) when the commit is not there."""
+        """Makes it the newest of its context. Raises CommitGoneError when the commit is not there, and UsageError for
+        what GitHub does not take, such as the 1001st status of one commit and context."""
 
     async def merge(self, repository: Repository, number: int, head: str, method: MergeMethod) -> str:
         """Merges a pull request, if its head is still `head`, and it is open, no draft, from no fork, mergeable,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from seamless.errors import RefusedError, UsageError
-from seamless.forges import RemoteProblem, Repository
+from seamless.forges import CommitGoneError, RemoteProblem, Repository
 from seamless.forges.github import (
     CommitStatus,
     GitHubError,
@@ -22,9 +22,9 @@ from seamless.forges.github import (
     TokenAccess,
 )
 from seamless.forges.github.merging import obstacle
-from seamless.forges.github.names import repository_name, web_location
 from seamless.forges.github.permissions import probe
 from seamless.forges.github.session import Answer, Limits, Session, message_of, refusal
+from seamless.github_names import repository_name, web_location
 
 _TIMEOUT_S: Final = 20.0
 _PAGE: Final = 100
@@ -79,8 +79,9 @@ class GitHubClient:
         }
         answer = await self._ask(repository, "POST", f"/statuses/{commit}", body=body, expected=(422,))
         if answer.status == 422:
-            message = f"{self._host}: no status for {commit[:7]}: {message_of(answer.body)}"
-            raise GitHubError(message, RemoteProblem.NOT_FOUND)
+            said = message_of(answer.body)
+            kind = CommitGoneError if "no commit" in said.lower() else UsageError
+            raise kind(f"{self._host} takes no status for {commit[:7]}: {said}")
 
     async def merge(self, repository: Repository, number: int, head: str, method: MergeMethod) -> str:
         """See `GitHub`."""
@@ -186,20 +187,22 @@ class GitHubClient:
         etag: str | None = None,
         expected: tuple[int, ...] = (),
     ) -> Answer:
-        """About a repository, by the name that it has now. A name that leads nowhere is looked up again, once."""
-        key = self._key(repository)
-        known = self._hosted.get(key)
+        """About a repository, by its id, which a rename does not change. One that is gone is looked up again, once:
+        another may have its name now."""
+        known = self._hosted.get(self._key(repository))
         hosted = known or await self.identify(repository)
         session = self._session(repository)
-        place = f"/repos/{hosted.name}{path}"
-        answer = await session.ask(verb, place, query=query, body=body, etag=etag, expected=(404, *expected))
+
+        async def ask(identity: int) -> Answer:
+            place = f"/repositories/{identity}{path}"
+            return await session.ask(verb, place, query=query, body=body, etag=etag, expected=(404, *expected))
+
+        answer = await ask(hosted.id)
         if answer.status == 404 and known is not None:
-            renamed = await self.identify(repository)
-            if renamed.name != known.name:
-                place = f"/repos/{renamed.name}{path}"
-                answer = await session.ask(verb, place, query=query, body=body, etag=etag, expected=(404, *expected))
+            hosted = await self.identify(repository)
+            answer = await ask(hosted.id) if hosted.id != known.id else answer
         if answer.status == 404 and 404 not in expected:
-            raise refusal(session.host, f"{verb} {place}", answer)
+            raise refusal(session.host, f"{verb} /repos/{hosted.name}{path}", answer)
         return answer
 
     async def _list(self, repository: Repository, path: str) -> list[Any]:

@@ -1,6 +1,6 @@
 """Requests to GitHub's REST API, made by PyGithub in threads, and what its refusals mean.
 
-PyGithub signs, connects and follows renames; it is loaded at the first request. It neither waits nor
+PyGithub signs, connects and follows redirects; it is loaded at the first request. It neither waits nor
 repeats anything here: who asks decides that.
 """
 
@@ -95,10 +95,6 @@ class Session:
         headers = {"Accept": "application/vnd.github+json", **({} if etag is None else {"If-None-Match": etag})}
         try:
             status, answered, text = requester.requestJson(verb, path, query, headers, body)
-            if status == 307 and "location" in answered:  # of a renamed repository, for what is not read
-                location = answered["location"]
-                if urlsplit(location).netloc == self.host:
-                    status, answered, text = requester.requestJson(verb, location, query, headers, body)
             return Answer(status, answered, json.loads(text) if text else None)
         except OSError as error:  # all of requests' own are
             why = type(error).__name__

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seamless.forges.github.names import repository_name, web_location
+from seamless.github_names import repository_name, web_location
 
 PUBLIC = "https://api.github.com"
 ENTERPRISE = "https://ghe.acme.example/api/v3"

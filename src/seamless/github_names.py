@@ -6,6 +6,8 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
+API_URL: Final = "https://api.github.com"
+
 _SCP_LIKE: Final = re.compile(r"(?:[^/@:]+@)?(?P<host>[^/@:]+):(?P<path>[^:]+)")
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/[A-Za-z0-9._-]{1,100}")
 
