@@ -6,23 +6,18 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 import subprocess
-import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
+from harness.registry import LocalRegistry, local_registry
 from seamless.executors.builder import docker_cli
-from seamless.stages.registry import Credentials
 
 # The hash of "secret" by bcrypt, which is all that the registry takes.
-_HTPASSWD = "acme:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"
 
 
 def docker(*arguments: str, check: bool = True) -> str:
@@ -104,64 +99,10 @@ def spool(tmp_path: Path) -> Path:
     return file
 
 
-@dataclass(frozen=True)
-class LocalRegistry:
-    host: str
-    folder: Path
-    process: subprocess.Popen[bytes]
-
-    @property
-    def auth(self) -> dict[str, Credentials]:
-        return {self.host: Credentials("acme", "secret")}
-
-
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[LocalRegistry]:
-    """Docker's own registry on a free port of the loopback interface, with a log-in."""
-    program = shutil.which("docker-registry") or shutil.which("registry")
-    assert program, "the tests need the package docker-registry"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{free.getsockname()[1]}"
-    folder = tmp_path / "registry"
-    folder.mkdir()
-    (folder / "htpasswd").write_text(_HTPASSWD)
-    settings = {
-        "version": 0.1,
-        "log": {"level": "error"},
-        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
-        "http": {"addr": host},
-        "auth": {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}},
-    }
-    (folder / "config.yml").write_text(json.dumps(settings))
-    with open(folder / "log", "wb") as log:
-        process = subprocess.Popen([program, "serve", str(folder / "config.yml")], stdout=log, stderr=log)
-    try:
-        _await_registry(host, process)
-        yield LocalRegistry(host, folder, process)
-    finally:
-        process.kill()
-        process.wait()
-        _forget(host)
-
-
-def _forget(host: str) -> None:
-    """Removes a registry's names, not the images: the base image may be one of them."""
-    listing = ["image", "ls", "--digests", "--filter", f"reference={host}/*/*", "--format"]
-    names = docker(*listing, "{{.Repository}}:{{.Tag}} {{.Repository}}@{{.Digest}}").split()
-    for name in dict.fromkeys(name for name in names if "<none>" not in name):
-        docker("image", "rm", name, check=False)
-
-
-def _await_registry(host: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(100):
-        assert process.poll() is None, "the registry did not start"
-        try:
-            if httpx.get(f"http://{host}/v2/", trust_env=False).status_code == httpx.codes.UNAUTHORIZED:
-                return
-        except httpx.TransportError:
-            time.sleep(0.05)
-    raise AssertionError("the registry does not answer")
+    with local_registry(tmp_path / "registry") as one:
+        yield one
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from harness.registry import LocalRegistry
 from seamless.config import Build
 from seamless.errors import StageError
 from seamless.model import DigestKind, ImageRef, Trust
@@ -27,7 +28,7 @@ from seamless.stages.build import (
 )
 from seamless.stages.registry import Credentials, image_available, registry_host
 
-from .conftest import LocalRegistry, WriteTree, docker, inspect
+from .conftest import WriteTree, docker, inspect
 
 COMMIT = "a" * 40
 

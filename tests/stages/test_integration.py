@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from harness.registry import LocalRegistry
 from seamless.config import Limits
 from seamless.errors import StageError
 from seamless.executors.builder import compose_cli
@@ -30,7 +31,7 @@ from seamless.stages.integration import (
 )
 from seamless.stages.registry import Credentials, push_image
 
-from .conftest import LocalRegistry, WriteTree, docker, inspect, leftovers
+from .conftest import WriteTree, docker, inspect, leftovers
 
 CANDIDATE = PeerImage(ImageRef("sha256:" + "c" * 64, DigestKind.IMAGE_ID), "c" * 40, "candidate")
 DEPLOYED = PeerImage(ImageRef("sha256:" + "d" * 64, DigestKind.MANIFEST, "r.example/cart"), "d" * 40, "production")

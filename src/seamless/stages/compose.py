@@ -20,6 +20,7 @@ import yaml
 
 from seamless import programs
 from seamless.config import format_duration
+from seamless.crashpoints import crash_point
 from seamless.errors import EngineUnavailableError, InterruptedStageError, StageError, UnavailableError
 from seamless.executors.builder import compose_cli, docker_cli
 from seamless.programs import Program, ProgramTimeoutError
@@ -124,8 +125,10 @@ async def run_integration(
         project = _Project(plan, [*calls, "--project-name", plan.project], docker, environment, spool, line)
         try:
             await project.run(timeout_s)
+            crash_point("integration:after_tests")
         finally:
             await _to_its_end(_clear(plan.project, work_dir, line))
+        crash_point("integration:after_clear")
 
 
 async def clear_project(project: str) -> None:
@@ -184,6 +187,7 @@ class _Project:
             code, printed = await self.compose_call("up", "--detach", "--no-color", "--no-build", *plan.others)
             if code != 0:
                 raise await self.never_ready(printed)
+            crash_point("integration:after_start")
         await self.wait_until_ready()
         self.doing = f"starting {plan.test_service}"
         await self.call("up", "--no-start", "--no-deps", "--no-color", "--no-build", plan.test_service)
