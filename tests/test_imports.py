@@ -35,13 +35,13 @@ SHARED = frozenset(
         "wire",
     ]
 )
-CLIENT = SHARED | {"client", "client_host", "connection"}
+CLIENT = SHARED | {"client", "client_environments", "client_host", "connection"}
 WORKERS = frozenset(["executors", "targets", "forges", "aws", "notifiers"])
 
 # Room of src/seamless -> the rooms that it may import; itself always.
 ROOMS = {
     **dict.fromkeys(SHARED, SHARED),
-    **dict.fromkeys(["client", "client_host", "connection"], CLIENT),
+    **dict.fromkeys(["client", "client_environments", "client_host", "connection"], CLIENT),
     **dict.fromkeys(WORKERS, SHARED),
     "targets": SHARED | {"aws"},
     "stages": SHARED | WORKERS,

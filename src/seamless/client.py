@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import httpx
 
+from seamless.client_environments import EnvironmentCalls
 from seamless.client_host import HostCalls
 from seamless.connection import (
     ApiVersionError,
@@ -91,6 +92,10 @@ class Client(HostCalls):
         self.close()
 
     # The services
+
+    @property
+    def environments(self) -> EnvironmentCalls:
+        return EnvironmentCalls(self._send, self._stream)
 
     def status(self, service: str | None = None) -> list[ServiceStatusJSON]:
         """The fleet, or one service of it."""

@@ -321,12 +321,6 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
     assert len(refused.value.message.splitlines()) == 3
 
 
-def test_a_template_that_is_too_large_to_be_sent_is_refused() -> None:
-    services = tuple(dataclasses.replace(PAYMENT, name=f"service-{number}") for number in range(40))
-    with pytest.raises(UsageError, match="bytes, and CloudFormation takes 51200"):
-        rendered_body(render(dataclasses.replace(FACTS, services=services)))
-
-
 def test_a_stack_of_somebody_else_holds_no_facts() -> None:
     with pytest.raises(UsageError, match="does not hold the facts"):
         facts_of({"Resources": {}})

@@ -65,6 +65,7 @@ class FakeAgent:
         self.runs: dict[str, dict[str, Any]] = {}
         self.logs: dict[tuple[str, str], bytes] = {}
         self.events: list[dict[str, Any]] = []
+        self.ndjson: dict[str, list[dict[str, Any]]] = {}  # path -> the lines of its stream
         self.changed = threading.Condition()
         self.cut_after = 1 << 30  # a stream is broken off after so many messages, or bytes of a log
         self.overlap = 0  # so many events before those that were asked for are sent again
@@ -156,6 +157,8 @@ def _handler(agent: FakeAgent) -> type[BaseHTTPRequestHandler]:
                 return self._events(
                     int(query.get("after") or self.headers.get("Last-Event-ID") or 0) - agent.overlap, query
                 )
+            if path in agent.ndjson:
+                return self._lines(agent.ndjson[path])
             if path == "events":
                 after, limit = int(query["after"]), int(query["limit"])
                 return self._json(200, [one for one in agent.events if one["id"] > after][:limit])
@@ -210,6 +213,16 @@ def _handler(agent: FakeAgent) -> type[BaseHTTPRequestHandler]:
                         data = json.dumps(one, ensure_ascii=False)
                         self._chunk(f"id: {one['id']}\nevent: {one['kind']}\ndata: {data}\n\n".encode())
                         sent += 1
+
+        def _lines(self, lines: list[dict[str, Any]]) -> None:
+            agent.streams += 1
+            self._head(200, "application/x-ndjson", {"Transfer-Encoding": "chunked"})
+            for number, line in enumerate(lines):
+                if number == agent.cut_after:
+                    agent.cut_after = 1 << 30
+                    return self._break_off()
+                self._chunk(json.dumps(line).encode() + b"\n")
+            return self._chunk(b"")
 
         def _log(self, id: str, stage: str, query: dict[str, str]) -> None:
             offset, limit = int(query.get("offset", 0)), int(query.get("limit", 1 << 30))

@@ -46,6 +46,7 @@ class Moto:
         self.troubles: list[str] = []
         self._refusals: dict[str, list[Refusal]] = {}
         self._before: dict[str, Callable[[], None]] = {}
+        self._instead: dict[str, Callable[[str, Mapping[str, Any]], Response]] = {}
         self._clients: dict[tuple[str, str], Any] = {}
 
     def client(self, service: str, region: str = REGION) -> Any:
@@ -63,6 +64,14 @@ class Moto:
         """Calls `change` before each call of that action is answered: for what AWS would do meanwhile."""
         self._before[action] = change
 
+    def instead(self, actions: Iterable[str], answer: Callable[[str, Mapping[str, Any]], Response]) -> None:
+        """Has calls of these actions answered by the test, not by moto."""
+        self._instead |= dict.fromkeys(actions, answer)
+
+    def other_answer(self, action: str, parameters: Mapping[str, Any]) -> Response | None:
+        answer = self._instead.get(action)
+        return None if answer is None else answer(action, parameters)
+
     def called(self, action: str) -> list[Mapping[str, Any]]:
         """The parameters of each call of that action."""
         return [parameters for name, parameters in self.calls if name == action]
@@ -78,7 +87,7 @@ class Moto:
     def reset(self) -> None:
         """Forgets everything."""
         assert httpx.post(f"{self.url}/moto-api/reset", trust_env=False).status_code == 200
-        self.calls, self.troubles, self._refusals, self._before = [], [], {}, {}
+        self.calls, self.troubles, self._refusals, self._before, self._instead = [], [], {}, {}, {}
 
 
 @contextmanager
@@ -96,6 +105,8 @@ def serving() -> Iterator[Moto]:
         if refusal := moto.next_refusal(action):
             return _refused(refusal, is_json="X-Amz-Target" in request.headers)
         moto.about_to(action)
+        if (other := moto.other_answer(action, parameters)) is not None:
+            return other
         answer = Response.from_app(inside, request.environ, buffered=True)
         if answer.status_code >= 500:
             moto.troubles.append(f"{action}: {answer.get_data(as_text=True)[:500]}")
@@ -124,6 +135,11 @@ def _call_of(request: Request) -> tuple[str | None, Mapping[str, Any]]:
         form = dict(parse_qsl(body.decode(), keep_blank_values=True))
         return form.get("Action"), form
     return None, {}
+
+
+def refusal_in_xml(refusal: Refusal) -> Response:
+    """As the services answer that take forms."""
+    return _refused(refusal, is_json=False)
 
 
 def _refused(refusal: Refusal, *, is_json: bool) -> Response:

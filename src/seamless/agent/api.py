@@ -19,6 +19,8 @@ from seamless import __version__, wire
 from seamless.agent.answers import error_response
 from seamless.agent.api_logs import add_logs, stage_name
 from seamless.agent.approvals import Approvals
+from seamless.agent.cloud_environments import Environments
+from seamless.agent.environment_routes import add_environments
 from seamless.agent.host import Host, add_host
 from seamless.agent.operations import Operations
 from seamless.agent.peer import peer
@@ -47,6 +49,7 @@ class Api:
     releases: Releases
     presenter: Presenter
     host: Host
+    environments: Environments
 
 
 def create_app(api: Api) -> FastAPI:
@@ -65,6 +68,7 @@ def create_app(api: Api) -> FastAPI:
     add_logs(app, api.resources, api.operations)
     _add_events(app, api)
     add_host(app, api.host)
+    add_environments(app, api.environments)
 
     @app.websocket("/v1/runs/{run}/shell")
     async def shell(socket: WebSocket, run: str, stage: str | None = None, rows: int = 24, columns: int = 80) -> None:

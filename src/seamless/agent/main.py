@@ -22,6 +22,7 @@ from seamless.agent import reporting
 from seamless.agent.api import Api, create_app
 from seamless.agent.approvals import Approvals
 from seamless.agent.arrivals import Arrivals
+from seamless.agent.cloud_environments import Environments
 from seamless.agent.configuration import LiveConfig
 from seamless.agent.engine import Engine
 from seamless.agent.gate import Gatekeeper
@@ -212,6 +213,7 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             Releases(resources, engine, operations, gatekeeper),
             Presenter(resources, gatekeeper),
             Host(resources, operations, about, reload, notifications),
+            Environments(resources, operations),
         )
         with _listening(agent.socket) as listener:
             server = _Server(

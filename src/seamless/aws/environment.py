@@ -23,7 +23,6 @@ from seamless.errors import UsageError
 
 Json = dict[str, Any]
 
-TEMPLATE_MAX: Final = 51200  # bytes of a template that is sent with the call
 METADATA_KEY: Final = "Seamless"
 ROLE_PATH: Final = "/seamless/"  # of every role, so that policies can name them
 LOG_FOLDER: Final = "/seamless"
@@ -58,14 +57,8 @@ def render(facts: Facts) -> Json:
 
 
 def rendered_body(template: Mapping[str, Any]) -> str:
-    """As it is sent. Raises UsageError when it is too large to be sent."""
-    body = json.dumps(template, separators=(",", ":"))
-    if len(body.encode()) > TEMPLATE_MAX:
-        raise UsageError(
-            f"the template has {len(body.encode())} bytes, and CloudFormation takes {TEMPLATE_MAX}",
-            hint="divide the services between two clusters",
-        )
-    return body
+    """As it is sent: the same template is the same text."""
+    return json.dumps(template, separators=(",", ":"))
 
 
 def facts_of(template: Mapping[str, Any]) -> Facts:

@@ -16,7 +16,21 @@ from typing import Annotated
 import typer
 
 from seamless import __version__
-from seamless.cli import agent, demo, deploys, examining, fleet, init, logs, notify, runs, services, shell, tui
+from seamless.cli import (
+    agent,
+    demo,
+    deploys,
+    environments,
+    examining,
+    fleet,
+    init,
+    logs,
+    notify,
+    runs,
+    services,
+    shell,
+    tui,
+)
 from seamless.cli.session import Session
 from seamless.errors import SeamlessError
 from seamless.paths import HOST_VARIABLE, SOCKET_VARIABLE, state_dir
@@ -96,6 +110,7 @@ def seamless(
 
 app.add_typer(agent.app, name="agent")
 app.add_typer(services.app, name="service")
+app.add_typer(environments.app, name="env")
 app.add_typer(notify.app, name="notify")
 for room in (init, examining, runs, logs, deploys, fleet, shell, demo, tui):
     app.add_typer(room.app)

@@ -1,0 +1,359 @@
+"""Environments in AWS: planned, made, changed, shown and taken down, each as one CloudFormation stack."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from seamless import wire
+from seamless.agent.access import Role
+from seamless.agent.environment_facts import total_cost, wanted_facts
+from seamless.agent.operations import Operations
+from seamless.agent.resources import Resources
+from seamless.agent.store.rows import to_time
+from seamless.aws.environment import difference, facts_of, render, rendered_body, renew, touched
+from seamless.aws.errors import AwsError
+from seamless.aws.facts import Facts
+from seamless.aws.network import Network, find_entrance, find_network
+from seamless.aws.sessions import Account
+from seamless.aws.stacks import CHANGEABLE, UP, Stack, StackEvent, Stacks
+from seamless.errors import NotFoundError, RefusedError, SeamlessError, UsageError
+from seamless.model import Actor, Environment
+
+_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TAG: Final = "seamless:environment"
+_SENT_MAX: Final = 51200  # bytes of a template that goes with the call
+_BUCKET_MAX: Final = 1_000_000  # of one that lies in S3
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an environment is, and what is there."""
+
+    environment: Environment
+    account: Account
+    region: str
+    cluster: str
+    stacks: Stacks
+    stack: Stack | None
+    template: Mapping[str, Any] | None
+    known: Facts | None
+
+    @property
+    def stack_name(self) -> str:
+        return f"seamless-{self.cluster}"
+
+
+class Environments:
+    def __init__(
+        self, resources: Resources, operations: Operations, stacks: Callable[[Account], Stacks] = Stacks
+    ) -> None:
+        self._resources = resources
+        self._operations = operations
+        self._stacks = stacks
+
+    # -- looking
+
+    async def show(self, environment: Environment, region: str | None, cluster: str | None) -> wire.EnvironmentJSON:
+        """The environment as it is in AWS now. Raises SeamlessError when AWS cannot be asked."""
+        place = await self._look(environment, region, cluster)
+        settings = self._resources.config().environments[environment]
+        return {
+            "environment": environment,
+            "target": settings.target,
+            "region": place.region,
+            "cluster": place.cluster,
+            "configured": settings.target == "ecs" and settings.cluster == place.cluster,
+            "stack": None if place.stack is None else _stack_json(place.stack),
+            "facts": None if place.known is None else place.known.to_json(),
+            "services": await _services(place),
+        }
+
+    async def plan(
+        self, actor: Actor, environment: Environment, asked: wire.EnvironmentRequest
+    ) -> wire.EnvironmentPlanJSON:
+        """What `up` would do. Everything that can be known to be wrong is refused here; nothing is changed."""
+        self._operations.require(actor, Role.ADMIN, f"make the environment {environment}")
+        place = await self._look(environment, asked.get("region"), asked.get("cluster"))
+        return (await self._planned(place, asked))[0]
+
+    # -- changing
+
+    async def up(
+        self, actor: Actor, environment: Environment, asked: wire.EnvironmentRequest
+    ) -> wire.StackOperationJSON:
+        """Begins what was planned. Raises RefusedError when the plan that was confirmed is not this one."""
+        self._operations.require(actor, Role.ADMIN, f"make the environment {environment}")
+        place = await self._look(environment, asked.get("region"), asked.get("cluster"))
+        plan, template = await self._planned(place, asked)
+        if asked.get("fingerprint") not in (None, plan["fingerprint"]):
+            raise RefusedError(
+                f"{environment} is not any more what it was when you looked", hint=f"seamless env up {environment}"
+            )
+        since = _EVER if place.stack is None else await place.stacks.newest_event_at(place.stack.id)
+        tags = {_TAG: environment, "seamless:cluster": place.cluster}
+        sent = await self._sent(place, rendered_body(template), asked.get("bucket"))
+        await self._audit(actor, "env_up", place, plan["action"])
+        stack = place.stack
+        if stack is None:
+            stack = await place.stacks.find(await place.stacks.create(place.stack_name, sent, tags))
+        elif plan["action"] == "change":
+            await place.stacks.update(stack, sent, tags)
+        if stack is None:
+            raise NotFoundError(f"the stack {place.stack_name} is gone as soon as it was made", hint="try again")
+        return {"stack": _stack_json(stack), "since": since.isoformat(), "action": plan["action"]}
+
+    async def down(
+        self, actor: Actor, environment: Environment, name: str, region: str | None, cluster: str | None
+    ) -> wire.StackOperationJSON:
+        """Begins to delete the stack. Raises RefusedError when something lives on it that it does not own."""
+        self._operations.require(actor, Role.ADMIN, f"take the environment {environment} down")
+        if name != environment:
+            raise UsageError(f"{name!r} is not the name of the environment {environment}", hint="nothing was changed")
+        place = await self._look(environment, region, cluster)
+        if place.stack is None:
+            raise NotFoundError(
+                f"{environment} has no stack {place.stack_name} in {place.region}",
+                hint="what seamless env up did not make, seamless env down does not touch",
+            )
+        if place.stack.is_busy:
+            raise _busy(place.stack, environment)
+        strangers = await self._strangers(place)
+        if strangers:
+            raise RefusedError(
+                f"the cluster {place.cluster} also runs {', '.join(strangers)}, which the stack does not own",
+                hint="delete these services first, or leave the environment up",
+            )
+        since = await place.stacks.newest_event_at(place.stack.id)
+        await self._audit(actor, "env_down", place, "delete")
+        await place.stacks.delete(place.stack)
+        return {"stack": _stack_json(place.stack), "since": since.isoformat(), "action": "delete"}
+
+    async def follow(
+        self, environment: Environment, stack: str, since: datetime, action: str, region: str | None
+    ) -> AsyncIterator[wire.StackProgressJSON]:
+        """What happens to a stack, until it has come to rest; an error as the last line, since the answer has begun."""
+        failures: list[str] = []
+        try:
+            stacks = self._stacks(self._account(environment, region))
+            async for step in stacks.follow(stack, since):
+                if isinstance(step, StackEvent):
+                    if step.is_failure and step.reason:
+                        failures.append(f"{step.resource}: {step.reason}")
+                    yield {"event": _event_json(step)}
+                else:
+                    ok = step.status == "DELETE_COMPLETE" if action == "delete" else step.status in UP
+                    reasons = [] if ok else list(dict.fromkeys(failures))[:5] or [step.reason or "no reason is told"]
+                    yield {"result": {"ok": ok, "status": step.status, "reasons": reasons}}
+        except SeamlessError as error:
+            yield {
+                "error": {
+                    "code": error.code,
+                    "message": error.message,
+                    "hint": error.hint or f"the stack goes on; seamless env show {environment}",
+                    "exit_code": error.exit_code,
+                }
+            }
+
+    # -- inside
+
+    def _account(self, environment: Environment, region: str | None) -> Account:
+        access = self._resources.config().aws_of(environment)
+        return self._resources.clouds.account(access.model_copy(update={"region": region}) if region else access)
+
+    async def _look(self, environment: Environment, region: str | None, cluster: str | None) -> _Place:
+        account = self._account(environment, region)
+        settings = self._resources.config().environments[environment]
+        cluster = cluster or settings.cluster or environment.value
+        stacks = self._stacks(account)
+        stack = await stacks.find(f"seamless-{cluster}")
+        if stack is not None and stack.status == "DELETE_COMPLETE":
+            stack = None
+        template, known = None, None
+        if stack is not None:
+            if stack.tags.get(_TAG) != environment:
+                raise RefusedError(
+                    f"the stack {stack.name} is there, and is not that of {environment}",
+                    hint="choose another name with --cluster; nothing was changed",
+                )
+            template = await stacks.template(stack.id)
+            known = facts_of(template)
+        return _Place(environment, account, await account.region(), cluster, stacks, stack, template, known)
+
+    async def _planned(
+        self, place: _Place, asked: wire.EnvironmentRequest
+    ) -> tuple[wire.EnvironmentPlanJSON, dict[str, Any]]:
+        await self._refuse_what_cannot_change(place)
+        network = await _network(place, asked)
+        config = self._resources.config()
+        facts = wanted_facts(place.environment, place.region, place.cluster, asked, place.known, network, config)
+        facts.check()
+        facts = await _with_entrances(place, facts, network)
+        anew = () if place.template is None else touched(place.template, facts)
+        if place.template is None:
+            template = render(facts)
+        else:
+            template = renew(place.template, facts, {name: await _running(place, name) for name in anew})
+        changes = difference(place.template, template)
+        action = "create" if place.stack is None else "change" if changes else "nothing"
+        body = rendered_body(template)
+        plan: wire.EnvironmentPlanJSON = {
+            "environment": place.environment,
+            "region": place.region,
+            "cluster": place.cluster,
+            "stack": place.stack_name,
+            "action": action,
+            "facts": facts.to_json(),
+            "changes": [{"action": what, "type": kind, "name": name} for what, kind, name in changes],
+            "deployed_anew": list(anew),
+            "monthly_usd": round(total_cost(facts), 2),
+            "template": body,
+            "fingerprint": hashlib.sha256(body.encode()).hexdigest(),
+        }
+        return plan, template
+
+    async def _refuse_what_cannot_change(self, place: _Place) -> None:
+        if place.stack is None:
+            answer = await place.account.call("ecs", "describe_clusters", clusters=[place.cluster])
+            if any(one.get("status") == "ACTIVE" for one in answer["clusters"]):
+                raise RefusedError(
+                    f"there is a cluster {place.cluster} in {place.region} already, which Seamless did not make",
+                    hint=f'to deploy to it, set [environments.{place.environment}] target = "ecs", '
+                    f'cluster = "{place.cluster}"; to make another: --cluster NAME',
+                )
+            return
+        if place.stack.is_busy:
+            raise _busy(place.stack, place.environment)
+        if place.stack.status not in CHANGEABLE:
+            raise RefusedError(
+                f"the stack {place.stack.name} is {place.stack.status}, which CloudFormation does not change",
+                hint=f"seamless env down {place.environment}, then up again; or mend it in AWS's console",
+            )
+
+    async def _sent(self, place: _Place, body: str, bucket: str | None) -> dict[str, str]:
+        """How the template goes to CloudFormation: with the call, or through a bucket when it is too large."""
+        size = len(body.encode())
+        if size <= _SENT_MAX:
+            return {"TemplateBody": body}
+        if bucket is None or size > _BUCKET_MAX:
+            raise UsageError(
+                f"the template has {size} bytes, and CloudFormation takes {_SENT_MAX} at once",
+                hint="name an S3 bucket of this region for it: --bucket NAME",
+            )
+        key = f"seamless/{place.stack_name}/{hashlib.sha256(body.encode()).hexdigest()[:16]}.json"
+        await place.account.call("s3", "put_object", Bucket=bucket, Key=key, Body=body.encode())
+        base = place.account.access.endpoint_url or f"https://{bucket}.s3.{place.region}.amazonaws.com"
+        folder = f"{base}/{bucket}" if place.account.access.endpoint_url else base
+        return {"TemplateURL": f"{folder}/{key}"}
+
+    async def _strangers(self, place: _Place) -> list[str]:
+        """Services of the cluster that are none of the stack's."""
+        ours = {service.name for service in place.known.services} if place.known is not None else set()
+        try:
+            arns = await place.account.pages("ecs", "list_services", "serviceArns", cluster=place.cluster)
+        except AwsError as error:
+            if error.aws_code == "ClusterNotFoundException":
+                return []
+            raise
+        return sorted(name for name in (arn.rpartition("/")[2] for arn in arns) if name not in ours)
+
+    async def _audit(self, actor: Actor, name: str, place: _Place, action: str) -> None:
+        data = {"environment": place.environment, "stack": place.stack_name, "region": place.region, "action": action}
+        await self._resources.store.events.add("action", name, actor=actor.name, data=data)
+
+
+async def _network(place: _Place, asked: wire.EnvironmentRequest) -> Network:
+    vpc, subnets = asked.get("vpc"), asked.get("subnets") or []
+    known = place.known
+    if known is None:
+        return await find_network(place.account, vpc, subnets)
+    if vpc not in (None, known.vpc):
+        raise RefusedError(
+            f"{place.environment} is in {known.vpc}, and cannot move to {vpc}",
+            hint="make another environment with --cluster, and take this one down",
+        )
+    if not subnets:
+        return Network(known.vpc, known.subnets, known.public_address)
+    return await find_network(place.account, known.vpc, subnets)
+
+
+async def _with_entrances(place: _Place, facts: Facts, network: Network) -> Facts:
+    """With the security groups of the load balancers before public services."""
+    services = [
+        replace(service, reached_from=await find_entrance(place.account, service.target_group, network))
+        if service.target_group is not None
+        else service
+        for service in facts.services
+    ]
+    return replace(facts, services=tuple(services))
+
+
+async def _running(place: _Place, service: str) -> dict[str, Any]:
+    """The task definition that a service runs now. Raises RefusedError when the service is gone."""
+    answer = await place.account.call("ecs", "describe_services", cluster=place.cluster, services=[service])
+    active = [one for one in answer["services"] if one["status"] == "ACTIVE"]
+    if not active:
+        raise RefusedError(
+            f"the stack owns a service {service} that is not in the cluster {place.cluster} any more",
+            hint=f"seamless env up {place.environment} --remove {service}, then up again",
+        )
+    arn = active[0]["taskDefinition"]
+    described = await place.account.call("ecs", "describe_task_definition", taskDefinition=arn)
+    found: dict[str, Any] = described["taskDefinition"]
+    return found
+
+
+async def _services(place: _Place) -> list[wire.EnvironmentServiceJSON]:
+    """Every service of the cluster, ten with one request; none when there is no cluster."""
+    try:
+        arns = await place.account.pages("ecs", "list_services", "serviceArns", cluster=place.cluster)
+    except AwsError as error:
+        if error.aws_code == "ClusterNotFoundException":
+            return []
+        raise
+    found: list[wire.EnvironmentServiceJSON] = []
+    for start in range(0, len(arns), 10):
+        batch = arns[start : start + 10]
+        answer = await place.account.call("ecs", "describe_services", cluster=place.cluster, services=batch)
+        for one in answer["services"]:
+            rollouts = [each.get("rolloutState") for each in one["deployments"] if each["status"] == "PRIMARY"]
+            found.append(
+                {
+                    "name": one["serviceName"],
+                    "desired": one["desiredCount"],
+                    "running": one["runningCount"],
+                    "pending": one["pendingCount"],
+                    "rollout": rollouts[0] if rollouts else None,
+                    "task_definition": one["taskDefinition"].rpartition("/")[2],
+                }
+            )
+    return sorted(found, key=lambda service: service["name"])
+
+
+def _busy(stack: Stack, environment: Environment) -> RefusedError:
+    return RefusedError(
+        f"the stack {stack.name} is changing: {stack.status}", hint=f"seamless env show {environment} --follow"
+    )
+
+
+def _stack_json(stack: Stack) -> wire.StackJSON:
+    return {
+        "id": stack.id,
+        "name": stack.name,
+        "status": stack.status,
+        "reason": stack.reason,
+        "changed_at": to_time(stack.changed_at),
+    }
+
+
+def _event_json(event: StackEvent) -> wire.StackEventJSON:
+    return {
+        "at": to_time(event.at),
+        "resource": event.resource,
+        "type": event.type,
+        "status": event.status,
+        "reason": event.reason,
+    }
