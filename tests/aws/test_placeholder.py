@@ -10,6 +10,7 @@ import pytest
 
 from harness.engine import docker
 from seamless.aws.placeholder import LABEL, command, without_placeholder
+from seamless.targets.ecs_plan import Change, changed
 
 
 @pytest.fixture
@@ -52,3 +53,10 @@ def test_a_deployment_takes_away_what_only_the_placeholder_needs() -> None:
 def test_a_container_that_is_no_placeholder_keeps_its_command() -> None:
     container = {"name": "app", "image": "busybox", "command": ["serve"], "dockerLabels": {"team": "payments"}}
     assert without_placeholder(container) == container
+
+
+def test_the_first_deployment_to_ecs_runs_the_image_as_the_image_says() -> None:
+    placeholder = {"name": "app", "image": "busybox", "command": ["sh"], "dockerLabels": {LABEL: "true"}}
+    sidecar = {"name": "proxy", "image": "envoy", "command": ["envoy"]}
+    new = changed({"containerDefinitions": [placeholder, sidecar]}, Change("app", "payment@sha256:1"))
+    assert new["containerDefinitions"] == [{"name": "app", "image": "payment@sha256:1"}, sidecar]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from seamless import wire
+from seamless.aws.ecr import region_of
 from seamless.aws.facts import Facts, ServiceFacts, default_memory
 from seamless.aws.fargate import Architecture, monthly_cost, size_problem
 from seamless.aws.network import Network
@@ -15,8 +15,6 @@ from seamless.aws.places import secret_place
 from seamless.config import Config, Parameters
 from seamless.errors import NotFoundError, UsageError
 from seamless.model import Environment
-
-_ECR: Final = re.compile(r"[0-9]{12}\.dkr\.ecr[a-z0-9.-]*\.amazonaws\.com(?:\.cn)?(?:/(?P<prefix>.+))?")
 
 
 def wanted_facts(
@@ -126,10 +124,10 @@ def ecr_repository(registry: str | None, service: str) -> str | None:
     """The ECR repository that a service's image is pulled from: without a registry ECR's; None for another one."""
     if registry is None:
         return service
-    match = _ECR.fullmatch(registry)
-    if match is None:
+    host, _, prefix = registry.partition("/")
+    if region_of(host) is None:
         return None
-    return f"{match['prefix']}/{service}" if match["prefix"] else service
+    return f"{prefix}/{service}" if prefix else service
 
 
 def _without_version(parameter: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from seamless.aws.placeholder import without_placeholder
 from seamless.errors import StageError
 from seamless.model import DigestKind, ImageRef
 
@@ -75,8 +76,9 @@ def container_of(definition: Definition, name: str) -> Mapping[str, Any]:
 def changed(current: Definition, change: Change) -> dict[str, Any]:
     """The parameters of RegisterTaskDefinition for `current` with that change. Tags are not part of it."""
     new = {key: copy.deepcopy(value) for key, value in current.items() if key not in ANSWERED_ONLY and key != "tags"}
-    for container in new["containerDefinitions"]:
-        if container["name"] == change.container:
+    for number, there in enumerate(new["containerDefinitions"]):
+        if there["name"] == change.container:
+            container = new["containerDefinitions"][number] = without_placeholder(there)
             container["image"] = change.image
             _lay_over(container, "environment", "value", change.env, change.secrets)
             _lay_over(container, "secrets", "valueFrom", change.secrets, change.env)
