@@ -54,6 +54,29 @@ def test_a_fresh_database_has_the_newest_schema_and_writes_ahead(path: Path) -> 
     assert _pragma(path, "journal_mode") == "wal"
 
 
+def _schema(path: Path) -> list[tuple[str, ...]]:
+    connection = sqlite3.connect(path)
+    try:
+        return sorted(connection.execute("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema"))
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("steps", range(1, len(MIGRATIONS)))
+def test_a_database_of_any_age_becomes_what_a_fresh_one_is(
+    tmp_path: Path, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, fresh = tmp_path / "old.db", tmp_path / "fresh.db"
+    monkeypatch.setattr("seamless.agent.store.database.MIGRATIONS", MIGRATIONS[:steps])
+    with_store(old, _nothing)
+    assert _pragma(old, "user_version") == steps
+    monkeypatch.setattr("seamless.agent.store.database.MIGRATIONS", MIGRATIONS)
+    with_store(old, _nothing)
+    with_store(fresh, _nothing)
+    assert _schema(old) == _schema(fresh)
+    with_store(old, lambda store: store.runs.create(new_run()))
+
+
 def test_a_newer_database_is_refused_and_left_as_it_is(path: Path) -> None:
     with_store(path, lambda store: store.runs.create(new_run()))
     connection = sqlite3.connect(path)

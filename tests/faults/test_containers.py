@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
+
 import pytest
 
 from e2e.conftest import Shop
 from harness.agents import stage_of, stages, states_of
-from harness.engine import docker
+from harness.engine import docker, remove_everything
 from harness.invariants import assert_accounted_for
 from seamless.errors import RefusedError
 
@@ -42,3 +44,29 @@ def test_an_image_that_vanished_before_its_deployment(shop: Shop) -> None:
     assert again["state"] == "awaiting_approval"
     assert shop.agent.approve("web-2")["state"] == "success"
     assert_accounted_for(shop.agent)
+
+
+def test_what_nobody_accounts_for_goes_when_the_agent_starts_and_what_is_others_stays(shop: Shop) -> None:
+    shop.start()
+    agent = shop.agent
+    assert agent.run("web", checks=True)["state"] == "success"
+    agent.await_clean()
+    agent.kill()
+    ours, others = agent.installation, secrets.token_hex(4)
+    names = {}
+    for installation in (ours, others):
+        told = {"installation": installation, "run": "web-99", "role": "stage"}
+        labels = [f"--label=io.seamless.{name}={value}" for name, value in told.items()]
+        names[installation] = f"seamless-{installation}-web-99-unit_test-1"
+        docker("run", "--detach", "--name", names[installation], *labels, agent.image, "sleep", "1000")
+        docker("volume", "create", *labels, f"{names[installation]}-view")
+        docker("network", "create", *labels, f"{names[installation]}-net")
+    for folder in ("views/web-99-prepare-1/upper", "trees/web-99-prepare-1/files", "caches/web-99-prepare-0/upper"):
+        (agent.data_dir / folder).mkdir(parents=True)
+    try:
+        assert_accounted_for(agent)  # starts it
+        assert docker("inspect", "--format", "{{.State.Running}}", names[others]) == "true"
+        assert docker("volume", "ls", "--quiet", "--filter", f"name={names[others]}") != ""
+        assert docker("network", "ls", "--quiet", "--filter", f"name={names[others]}") != ""
+    finally:
+        remove_everything(others)
