@@ -55,6 +55,8 @@ ROOMS = {
 # Beyond these, inside a function: (module, what it imports there).
 EXCEPTIONS = {
     ("seamless.cli.agent", "seamless.agent.main"),  # `seamless agent run` is the agent
+    ("seamless.cli.backups", "seamless.agent.backup"),  # what an agent that does not run cannot do
+    ("seamless.cli.backups", "seamless.agent.main"),
     ("seamless.cli.examining", "seamless.agent.checking"),  # where no agent answers, the command looks itself
     ("seamless.cli.examining", "seamless.agent.doctor"),
     ("seamless.cli.examining", "seamless.forges.git"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
@@ -25,12 +26,20 @@ class HostCalls:
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         raise NotImplementedError
 
+    def _stream(self, path: str, params: Mapping[str, Any]) -> AbstractContextManager[httpx.Response]:
+        raise NotImplementedError
+
     def version(self) -> VersionJSON:
         return cast("VersionJSON", self._get("version"))
 
     def reload(self) -> VersionJSON:
         """Makes the agent read its configuration again; raises ConfigError for one that is not in force."""
         return cast("VersionJSON", self._post("reload", {}))
+
+    def backup(self) -> Iterator[bytes]:
+        """The bytes of a backup of the agent's data. Incomplete unless the iterator ends by itself."""
+        with self._stream("backup", {}) as answer:
+            yield from answer.iter_raw()
 
     def doctor(self) -> list[FindingJSON]:
         """What the agent finds on its host."""

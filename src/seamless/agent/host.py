@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, cast
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Response
+from fastapi.responses import StreamingResponse
 
 from seamless import findings, wire
+from seamless.agent import backup
 from seamless.agent.access import Role
 from seamless.agent.checking import Checker
 from seamless.agent.doctor import Examination, examine
@@ -57,6 +60,24 @@ def add_host(app: FastAPI, host: Host) -> None:
         operations.require(actor, Role.OPERATOR, "check the configuration")
         checker = Checker(host.resources.forge, host.resources.data_dir / "work")
         return _told(await checker.check(host.resources.config().file, offline=offline))
+
+    @app.get("/v1/backup", response_class=Response)
+    async def back_up(actor: Peer) -> Response:
+        operations.require(actor, Role.ADMIN, "make a backup")
+        resources = host.resources
+        resources.room.require()
+        await resources.store.events.add("action", "backup", actor=actor.name)
+        snapshot = await backup.snapshot(resources.store, resources.data_dir)
+        blocks = backup.stream(snapshot, resources.data_dir, resources.config().file)
+
+        async def body() -> AsyncIterator[bytes]:
+            try:
+                while block := await asyncio.to_thread(next, blocks, b""):
+                    yield block
+            finally:
+                snapshot.unlink(missing_ok=True)
+
+        return StreamingResponse(body(), media_type="application/gzip")
 
     @app.post("/v1/notify/test")
     async def try_notifications(actor: Peer, asked: wire.NotifyTestRequest) -> list[wire.FindingJSON]:

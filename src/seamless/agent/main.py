@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 import uvicorn
 
 from seamless import __version__, wire
-from seamless.agent import reporting
+from seamless.agent import backup, reporting
 from seamless.agent.api import Api, create_app
 from seamless.agent.approvals import Approvals
 from seamless.agent.arrivals import Arrivals
@@ -69,13 +69,14 @@ def serve(config_file: Path) -> int:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     config = LiveConfig(config_file)
     os.umask(0o077)
-    with _owned(config().agent.data_dir) as data_dir:
+    with owned(config().agent.data_dir) as data_dir:
+        backup.check_whole(data_dir)
         asyncio.run(_serve(config, data_dir))
     return 0
 
 
 @contextlib.contextmanager
-def _owned(data_dir: Path) -> Iterator[Path]:
+def owned(data_dir: Path) -> Iterator[Path]:
     """The data directory, made when it is not there, and ours alone until the end."""
     try:
         for folder in ("", *_FOLDERS):
@@ -122,6 +123,7 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
         installation = _installation(data_dir)
         store = await Store.open(data_dir / "seamless.db")
         stack.push_async_callback(store.close)
+        await backup.settle(store, data_dir)
         logs = LogStore(data_dir / "logs", agent.log_cap)
         stack.callback(logs.close)
         clouds = Clouds()

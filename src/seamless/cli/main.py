@@ -18,6 +18,7 @@ import typer
 from seamless import __version__
 from seamless.cli import (
     agent,
+    backups,
     demo,
     deploys,
     environments,
@@ -112,7 +113,7 @@ app.add_typer(agent.app, name="agent")
 app.add_typer(services.app, name="service")
 app.add_typer(environments.app, name="env")
 app.add_typer(notify.app, name="notify")
-for room in (init, examining, runs, logs, deploys, fleet, shell, demo, tui):
+for room in (backups, init, examining, runs, logs, deploys, fleet, shell, demo, tui):
     app.add_typer(room.app)
 
 

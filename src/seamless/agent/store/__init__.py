@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from seamless.agent.store.database import Database, StoreError
+from seamless.agent.store.database import SCHEMA_VERSION, Database, StoreError
 from seamless.agent.store.deployments import DeployLockedError, Deployments
 from seamless.agent.store.events import Events
 from seamless.agent.store.heads import Heads, KnownPullRequest
@@ -18,6 +18,7 @@ from seamless.model import Run
 from seamless.transitions import RunEvent, RunState, StageEvent, StageState
 
 __all__ = [
+    "SCHEMA_VERSION",
     "DeployLockedError",
     "KnownPullRequest",
     "Message",
@@ -55,6 +56,10 @@ class Store:
     def transaction(self) -> AbstractAsyncContextManager[None]:
         """All or nothing for everything the calling task stores inside."""
         return self._database.transaction()
+
+    async def snapshot(self, path: Path) -> None:
+        """A copy of the database, in a new file. Raises StorageError."""
+        await self._database.snapshot(path)
 
     async def end_waiting(self, run: Run, event: RunEvent, *, reason: str, actor: str) -> Run:
         """Ends a run that waits for approval, with all that it has not started."""

@@ -121,6 +121,12 @@ class Workspaces:
                 )
             )
 
+    async def forget_all(self) -> None:
+        """The folders are gone: views, trees and caches with them."""
+        async with self._db.transaction():
+            for table in ("views", "trees", "caches"):
+                await self._db.write(f"DELETE FROM {table}")
+
     async def cache_layers(self, service: str, path: str) -> list[str]:
         row = await self._db.row("SELECT layers FROM caches WHERE service = ? AND path = ?", (service, path))
         return [] if row is None else list(json.loads(row["layers"]))
