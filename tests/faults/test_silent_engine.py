@@ -1,4 +1,4 @@
-"""Something takes connections at the engine's socket and does not answer: an engine that starts, or hangs."""
+"""An engine that takes connections and does not answer, since it starts or hangs, and one that is away for a while."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from e2e.conftest import Shop
+from harness.agents import stage_of, stages
+from harness.invariants import assert_accounted_for
 
 pytestmark = pytest.mark.engine
 
@@ -25,6 +27,7 @@ class _Gate:
     def __init__(self, path: Path) -> None:
         self.url = f"unix://{path}"
         self._opened = threading.Event()
+        self._away = False
         self._sockets: list[socket.socket] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -32,11 +35,24 @@ class _Gate:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def open(self) -> None:
+        self._away = False
         self._opened.set()
+
+    def go_away(self) -> None:
+        """Hangs up on everybody, also on those who are connected, until it is opened."""
+        self._away = True
+        self._hang_up()
 
     def close(self) -> None:
         self._opened.set()
-        for each in (self._listener, *self._sockets):
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        while self._sockets:
+            each = self._sockets.pop()
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
@@ -45,6 +61,9 @@ class _Gate:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                if self._away:
+                    client.close()
+                    continue
                 engine = socket.socket(socket.AF_UNIX)
                 engine.connect(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://"))
                 self._sockets += [client, engine]
@@ -98,3 +117,21 @@ def test_an_agent_that_waits_for_it_can_be_ended(shop: Shop, gate: _Gate) -> Non
     assert shop.agent.process is not None
     shop.agent.process.send_signal(signal.SIGTERM)
     assert shop.agent.process.wait(timeout=20) == 0, shop.agent.said()
+
+
+def test_a_stage_that_begins_while_it_is_away_waits_for_it(shop: Shop, gate: _Gate) -> None:
+    gate.open()
+    shop.configure("unit_test = 'echo tested'")
+    shop.agent.start(DOCKER_HOST=gate.url)
+    gate.go_away()
+    shop.agent.client.start_run("web", checks=True)
+    shop.agent.wait_log("web-1", "unit_test", "waiting for the Docker Engine: ")
+    gate.open()
+    run = shop.agent.wait_run("web-1")
+    assert run["state"] == "success", stages(run)
+    assert stage_of(run, "unit_test")["attempt"] == 1
+    told = shop.agent.read_log("web-1", "unit_test").splitlines()
+    assert told[-1] == "tested"
+    assert "seamless: the Docker Engine answers again" in told
+    shop.agent.restart()  # by the engine itself
+    assert_accounted_for(shop.agent)
