@@ -45,6 +45,7 @@ from seamless.agent.supervision import Supervisor
 from seamless.agent.watchers import Watchers
 from seamless.agent.workspaces import RunWorkspaces
 from seamless.aws.ecr import Ecr
+from seamless.aws.examining import examine_aws
 from seamless.aws.secrets import AwsSecrets
 from seamless.aws.sessions import Clouds
 from seamless.aws.topics import Topics
@@ -214,7 +215,7 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             Approvals(store, operations, gatekeeper),
             Releases(resources, engine, operations, gatekeeper),
             Presenter(resources, gatekeeper),
-            Host(resources, operations, about, reload, notifications),
+            Host(resources, operations, about, reload, notifications, [lambda: examine_aws(config(), clouds)]),
             Environments(resources, operations),
         )
         with _listening(agent.socket) as listener:

@@ -1,0 +1,226 @@
+"""What the agent's credentials must be allowed, by what it is for. docs/aws.md and `seamless doctor` are made of this.
+
+A test holds the list against every call of AWS's API in the program. Actions that only CloudFormation, Docker or ECS
+make on our behalf stand here too. Resources: docs.aws.amazon.com/service-authorization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+Purpose = Literal["deploy", "images", "secrets", "notify", "environments"]
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """Actions that one statement allows, on resources of the account and region. `{place}` is replaced."""
+
+    purpose: Purpose
+    actions: tuple[str, ...]
+    resources: tuple[str, ...] = ("*",)
+    optional: bool = False  # without it something is only told less well
+    passed_to: str | None = None  # for iam:PassRole: the service that may be given the role
+
+
+_ECS: Final = "arn:{partition}:ecs:{region}:{account}"
+_IAM: Final = "arn:{partition}:iam::{account}"
+_ROLES: Final = (f"{_IAM}:role/seamless/*",)
+
+PERMISSIONS: Final[Sequence[Permission]] = (
+    # -- a deployment
+    Permission(
+        "deploy",
+        (
+            "ecs:DescribeTaskDefinition",
+            "ecs:ListServices",
+            "ecs:ListTasks",
+            "ec2:DescribeSubnets",
+            "ssm:DescribeParameters",
+        ),
+    ),
+    Permission("deploy", ("ecs:RegisterTaskDefinition", "ecs:TagResource"), (f"{_ECS}:task-definition/*",)),
+    Permission("deploy", ("ecs:DescribeClusters",), (f"{_ECS}:cluster/{{cluster}}",)),
+    Permission(
+        "deploy",
+        ("ecs:DescribeServices", "ecs:UpdateService", "ecs:ListServiceDeployments"),
+        (f"{_ECS}:service/{{cluster}}/*",),
+    ),
+    Permission(
+        "deploy",
+        ("ecs:DescribeServiceDeployments", "ecs:StopServiceDeployment"),
+        (f"{_ECS}:service-deployment/{{cluster}}/*",),
+    ),
+    Permission("deploy", ("ecs:DescribeServiceRevisions",), (f"{_ECS}:service-revision/{{cluster}}/*",)),
+    Permission("deploy", ("ecs:RunTask",), (f"{_ECS}:task-definition/*",)),
+    Permission("deploy", ("ecs:DescribeTasks", "ecs:StopTask"), (f"{_ECS}:task/{{cluster}}/*",)),
+    Permission("deploy", ("iam:GetRole",), _ROLES),
+    Permission("deploy", ("iam:PassRole",), _ROLES, passed_to="ecs-tasks.amazonaws.com"),
+    Permission("deploy", ("logs:GetLogEvents",), ("arn:{partition}:logs:{region}:{account}:log-group:/seamless/*",)),
+    Permission(
+        "deploy", ("secretsmanager:DescribeSecret",), ("arn:{partition}:secretsmanager:{region}:{account}:secret:*",)
+    ),
+    Permission("deploy", ("cloudtrail:LookupEvents", "iam:SimulatePrincipalPolicy"), optional=True),
+    # -- images in ECR
+    Permission("images", ("ecr:GetAuthorizationToken",)),
+    Permission(
+        "images",
+        (
+            "ecr:BatchCheckLayerAvailability",
+            "ecr:BatchGetImage",
+            "ecr:CompleteLayerUpload",
+            "ecr:CreateRepository",
+            "ecr:DescribeImages",
+            "ecr:DescribeRepositories",
+            "ecr:GetDownloadUrlForLayer",
+            "ecr:InitiateLayerUpload",
+            "ecr:PutImage",
+            "ecr:PutLifecyclePolicy",
+            "ecr:UploadLayerPart",
+        ),
+        ("arn:{partition}:ecr:{region}:{account}:repository/*",),
+    ),
+    # -- secrets of stages
+    Permission("secrets", ("ssm:GetParameters",), ("arn:{partition}:ssm:{region}:{account}:parameter/*",)),
+    Permission(
+        "secrets",
+        ("secretsmanager:GetSecretValue",),
+        ("arn:{partition}:secretsmanager:{region}:{account}:secret:*",),
+    ),
+    Permission("secrets", ("secretsmanager:BatchGetSecretValue",), optional=True),
+    # -- notifications
+    Permission("notify", ("sns:Publish",), ("arn:{partition}:sns:{region}:{account}:*",)),
+    # -- seamless env up, show and down
+    Permission(
+        "environments",
+        (
+            "cloudformation:CreateStack",
+            "cloudformation:DeleteStack",
+            "cloudformation:DescribeStackEvents",
+            "cloudformation:DescribeStacks",
+            "cloudformation:GetTemplate",
+            "cloudformation:TagResource",
+            "cloudformation:UpdateStack",
+        ),
+        ("arn:{partition}:cloudformation:{region}:{account}:stack/seamless-*/*",),
+    ),
+    Permission(
+        "environments",
+        (
+            "ec2:DescribeSecurityGroups",
+            "ec2:DescribeSubnets",
+            "ec2:DescribeVpcs",
+            "ecs:DeregisterTaskDefinition",
+            "ecs:DescribeTaskDefinition",
+            "ecs:ListServices",
+            "elasticloadbalancing:DescribeLoadBalancers",
+            "elasticloadbalancing:DescribeTargetGroups",
+            "logs:DescribeLogGroups",
+            "servicediscovery:CreateHttpNamespace",
+            "servicediscovery:GetNamespace",
+            "servicediscovery:GetOperation",
+            "servicediscovery:ListNamespaces",
+            "servicediscovery:ListTagsForResource",
+            "servicediscovery:TagResource",
+        ),
+    ),
+    Permission(
+        "environments",
+        ("servicediscovery:DeleteNamespace",),
+        ("arn:{partition}:servicediscovery:{region}:{account}:namespace/*",),
+    ),
+    Permission(
+        "environments",
+        (
+            "ec2:AuthorizeSecurityGroupEgress",
+            "ec2:AuthorizeSecurityGroupIngress",
+            "ec2:CreateSecurityGroup",
+            "ec2:CreateTags",
+            "ec2:DeleteSecurityGroup",
+            "ec2:RevokeSecurityGroupEgress",
+            "ec2:RevokeSecurityGroupIngress",
+        ),
+        ("arn:{partition}:ec2:{region}:{account}:security-group/*", "arn:{partition}:ec2:{region}:{account}:vpc/*"),
+    ),
+    Permission(
+        "environments",
+        (
+            "ecs:CreateCluster",
+            "ecs:DeleteCluster",
+            "ecs:DescribeClusters",
+            "ecs:PutClusterCapacityProviders",
+            "ecs:UpdateCluster",
+        ),
+        (f"{_ECS}:cluster/{{cluster}}",),
+    ),
+    Permission(
+        "environments",
+        ("ecs:CreateService", "ecs:DeleteService", "ecs:DescribeServices", "ecs:UpdateService"),
+        (f"{_ECS}:service/{{cluster}}/*",),
+    ),
+    Permission("environments", ("ecs:RegisterTaskDefinition",), (f"{_ECS}:task-definition/{{cluster}}-*",)),
+    Permission(
+        "environments",
+        ("ecs:TagResource",),
+        (f"{_ECS}:cluster/{{cluster}}", f"{_ECS}:service/{{cluster}}/*", f"{_ECS}:task-definition/{{cluster}}-*"),
+    ),
+    Permission(
+        "environments",
+        (
+            "iam:CreateRole",
+            "iam:DeleteRole",
+            "iam:DeleteRolePolicy",
+            "iam:GetRole",
+            "iam:GetRolePolicy",
+            "iam:ListAttachedRolePolicies",
+            "iam:ListRolePolicies",
+            "iam:PutRolePolicy",
+            "iam:TagRole",
+            "iam:UpdateAssumeRolePolicy",
+            "iam:UpdateRole",
+        ),
+        _ROLES,
+    ),
+    Permission("environments", ("iam:PassRole",), _ROLES, passed_to="ecs-tasks.amazonaws.com"),
+    Permission(
+        "environments",
+        ("iam:CreateServiceLinkedRole",),
+        (f"{_IAM}:role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS",),
+    ),
+    Permission(
+        "environments",
+        ("logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:PutRetentionPolicy", "logs:TagResource"),
+        ("arn:{partition}:logs:{region}:{account}:log-group:/seamless/*",),
+    ),
+    Permission("environments", ("s3:GetObject", "s3:PutObject"), ("arn:{partition}:s3:::*/seamless/*",), optional=True),
+)
+
+
+def policy(purposes: Iterable[Purpose]) -> dict[str, Any]:
+    """An IAM policy for these purposes, for every region, account and cluster: to be narrowed, or used as it is."""
+    wanted = set(purposes)
+    return {
+        "Version": "2012-10-17",
+        "Statement": [_statement(one) for one in PERMISSIONS if one.purpose in wanted],
+    }
+
+
+def resources_of(one: Permission, *, partition: str, region: str, account: str, cluster: str) -> list[str]:
+    """Of one account, region and cluster; `*` for those that may be any."""
+    return [
+        resource.format(partition=partition, region=region, account=account, cluster=cluster)
+        for resource in one.resources
+    ]
+
+
+def _statement(one: Permission) -> dict[str, Any]:
+    resources = resources_of(one, partition="aws", region="*", account="*", cluster="*")
+    statement: dict[str, Any] = {
+        "Effect": "Allow",
+        "Action": list(one.actions),
+        "Resource": resources if len(resources) > 1 else resources[0],
+    }
+    if one.passed_to is not None:
+        statement["Condition"] = {"StringEquals": {"iam:PassedToService": one.passed_to}}
+    return statement
