@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks import checks, pipeline, source_and_logs, standing
+from benchmarks import checks, pipeline, source_and_logs, standing, webhooks
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure, table
 from harness.engine import docker, import_busybox
@@ -28,6 +28,8 @@ SCENARIOS: Mapping[str, Callable[[Bench], list[Figure]]] = {
     "log": source_and_logs.log,
     "rebuild": pipeline.rebuild,
     "prepare": source_and_logs.prepare,
+    "webhook": webhooks.webhook,
+    "storm": webhooks.storm,
     "idle": standing.idle,
     "help": standing.help_text,
     "status": standing.status,

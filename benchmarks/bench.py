@@ -193,3 +193,9 @@ def milliseconds(samples: Sequence[float]) -> list[float]:
 def boot_s() -> float:
     """What /proc/uptime shows, but exact: the clock that containers share with this host."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def longest_stall(log: Path) -> tuple[float, float]:
+    """(late, computed) of the longest stall in a log of SEAMLESS_STALL_LOG, in seconds."""
+    lines = [line.split() for line in log.read_text().splitlines()]
+    return max(((float(late), float(computed)) for late, computed in lines), default=(0.0, 0.0))

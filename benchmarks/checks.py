@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.bench import Bench, ScriptError, boot_s, milliseconds, quiet, time_run
+from benchmarks.bench import Bench, ScriptError, boot_s, longest_stall, milliseconds, quiet, time_run
 from benchmarks.figures import Figure, Judged
 from harness.agents import Agent
 from harness.engine import docker
@@ -19,8 +19,8 @@ from seamless.transitions import RUN_ENDED
 _COMMANDS = {"install": "echo installed", "code_quality": "echo tidy", "unit_test": "echo tested"}
 _VARIABLES = {name.upper(): command for name, command in _COMMANDS.items()}
 _PIPELINE = "\n".join(f'{name} = "{command}"' for name, command in _COMMANDS.items())
-_SAYS_WHEN = 'read up rest </proc/uptime; echo "up $up"'
-_WHEN = re.compile(r"^up (\d+\.\d+)$", re.M)
+SAYS_WHEN = 'read up rest </proc/uptime; echo "up $up"'
+WHEN = re.compile(r"^up (\d+\.\d+)$", re.M)
 _SERVICES = 10
 _BRANCHES = 5  # of each service
 
@@ -47,7 +47,7 @@ def checks_only(bench: Bench) -> list[Figure]:
 def first_command(bench: Bench) -> list[Figure]:
     """How long until something happens, and until somebody sees it."""
     repository = bench.repository("web", {"README": "a service\n"})
-    pipeline = f"install = '{_SAYS_WHEN}'"
+    pipeline = f"install = '{SAYS_WHEN}'"
     with bench.agent(f'[services.web]\nrepo = "{repository.path}"', pipeline=pipeline) as agent:
         holder = docker("run", "--detach", "--init", "--label", bench.label, bench.image, "sleep", "1000000")
         lines: list[float] = []
@@ -60,7 +60,7 @@ def first_command(bench: Bench) -> list[Figure]:
             for chunk in agent.client.follow_log(run, "prepare"):
                 arrived = boot_s()
                 said += chunk.decode()
-                if found := _WHEN.search(said):
+                if found := WHEN.search(said):
                     break
             else:
                 raise ScriptError(f"the first command of {run} said nothing:\n{said}")
@@ -69,7 +69,7 @@ def first_command(bench: Bench) -> list[Figure]:
             return float(found[1]) - begun
 
         def script(join: str) -> float:
-            begun, line, arrived = bench.first_line("first-command.sh", JOIN=join, COMMAND=_SAYS_WHEN)
+            begun, line, arrived = bench.first_line("first-command.sh", JOIN=join, COMMAND=SAYS_WHEN)
             said = float(line.split()[1])
             if not join:
                 script_lines.append(arrived - said)
@@ -127,7 +127,7 @@ def fifty_at_once(bench: Bench) -> list[Figure]:
         def ours() -> float:
             stalls.write_text("")
             seconds = _run_at_once(agent, [(path.name, branch) for path, branch in references])
-            longest.append(_longest(stalls))
+            longest.append(longest_stall(stalls))
             return seconds
 
         run, script = bench.in_turns(ours, lambda: _script_at_once(bench, references), warm_up=False)
@@ -174,9 +174,3 @@ def _newest_event(client: Client) -> int:
 def _script_at_once(bench: Bench, references: Sequence[tuple[Path, str]]) -> float:
     lines = "\n".join(f"{path} {branch}" for path, branch in references)
     return bench.script("checks-at-once.sh", REFERENCES=lines, AT_ONCE="10", **_VARIABLES)
-
-
-def _longest(stalls: Path) -> tuple[float, float]:
-    """(late, computed) of the longest stall, in seconds."""
-    lines = [line.split() for line in stalls.read_text().splitlines()]
-    return max(((float(late), float(computed)) for late, computed in lines), default=(0.0, 0.0))

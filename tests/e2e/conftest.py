@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,14 @@ FROM {image}
 COPY . /app
 CMD ["/bin/sh", "-c", "exec sleep 1000000"]
 """
+
+
+def until(condition: Callable[[], object], within_s: float = 30.0) -> None:
+    """Returns when it is true; asks ten times a second."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @dataclass

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from e2e.conftest import Shop
+from e2e.conftest import Shop, until
 from seamless.agent.watcher import next_delay_s
 from seamless.transitions import RUN_ENDED
-
-
-def _until(condition: Callable[[], object], within_s: float = 20.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.mark.engine
 def test_a_new_head_starts_exactly_one_run_however_it_comes(shop: Shop) -> None:
     agent, client = shop.agent, shop.agent.client
     shop.start('poll_interval = "1s"\nuse_staging = false', agent="poll = true")
-    _until(lambda: client.status()[0]["head"] is not None)
+    until(lambda: client.status()[0]["head"] is not None)
     assert client.runs() == []  # adding a service deploys nothing by itself
     head = shop.commit()
-    _until(lambda: client.runs())
+    until(lambda: client.runs())
     (run,) = client.runs()
     assert (run["trigger"], run["commit"], run["requested_by"], run["trust"]) == ("main", head, "poller", "trusted")
     agent.wait_run("web-1")
@@ -39,13 +31,13 @@ def test_a_new_head_starts_exactly_one_run_however_it_comes(shop: Shop) -> None:
     shop.commit()
     newest = shop.commit()  # of several that came meanwhile, the newest
     agent.start()
-    _until(lambda: len(client.runs()) == 2)
+    until(lambda: len(client.runs()) == 2)
     assert client.run("web-2")["commit"] == newest
     agent.wait_run("web-2")
 
     manual = shop.commit()
     client.start_run("web", checks=True)
-    _until(lambda: (head := client.status()[0]["head"]) is not None and head["commit"] == manual)
+    until(lambda: (head := client.status()[0]["head"]) is not None and head["commit"] == manual)
     time.sleep(2.5)  # two intervals: the poller has seen it, and somebody has asked for it already
     assert len(client.runs()) == 3
 
@@ -55,12 +47,12 @@ def test_a_repository_that_cannot_be_read_is_told_and_comes_back(shop: Shop) -> 
     client = shop.agent.client
     away = shop.repository.path.rename(shop.repository.path.with_name("away"))
     shop.start('poll_interval = "1s"', agent="poll = true")
-    _until(lambda: client.status()[0]["problem"] is not None)
+    until(lambda: client.status()[0]["problem"] is not None)
     assert "web" in (client.status()[0]["problem"] or "")
     away.rename(shop.repository.path)
-    _until(lambda: client.status()[0]["problem"] is None)
+    until(lambda: client.status()[0]["problem"] is None)
     shop.repository.git("branch", "-m", "main", "trunk")
-    _until(lambda: client.status()[0]["problem"] is not None)
+    until(lambda: client.status()[0]["problem"] is not None)
     assert "has no branch main" in (client.status()[0]["problem"] or "")
 
 
@@ -92,7 +84,7 @@ triggers = ["main"]
         return [(run["id"], run["ref"], run["commit"]) for run in reversed(client.runs())]
 
     def await_heads(commit: str) -> None:
-        _until(lambda: heads() == {commit})
+        until(lambda: heads() == {commit})
 
     await_heads(first)
     assert runs() == []
@@ -117,7 +109,7 @@ triggers = ["main"]
     expected += [("cart-2", "refs/heads/main", shared), ("mail-1", "refs/heads/main", shared)]
     assert sorted(runs()) == sorted(expected)
     repository.git("tag", "v2", first)
-    _until(lambda: client.runs(service="cart")[0]["ref"] == "refs/tags/v2")
+    until(lambda: client.runs(service="cart")[0]["ref"] == "refs/tags/v2")
     tagged = client.runs(service="cart")[0]
     assert (tagged["trigger"], tagged["trust"], tagged["commit"]) == ("manual", "repository", first)
     assert [stage["name"] for stage in tagged["stages"]][-1] == "integration_test"
@@ -125,7 +117,7 @@ triggers = ["main"]
     for run in client.runs():
         if run["state"] not in RUN_ENDED:
             client.cancel(run["id"], "")
-    _until(lambda: all(run["state"] in RUN_ENDED for run in client.runs()))
+    until(lambda: all(run["state"] in RUN_ENDED for run in client.runs()))
 
 
 @given(st.floats(1, 3600), st.integers(0, 1000), st.floats(0, 1))

@@ -57,6 +57,12 @@ class LiveConfig:
             await changed()
 
     def _check_fixed(self, config: Config) -> None:
+        webhooks = (config.agent.webhooks, self._config.agent.webhooks)
+        if len({settings and settings.listen for settings in webhooks}) > 1:
+            raise ConfigError(
+                f"{self._file.name}: agent.webhooks.listen: a change needs a restart of the agent"
+                " (seamless agent stop, then start)"
+            )
         for key in ("data_dir", "socket", "helper_image", "log_cap"):
             if getattr(config.agent, key) != getattr(self._config.agent, key):
                 raise ConfigError(

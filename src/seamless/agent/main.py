@@ -39,10 +39,12 @@ from seamless.agent.registries import Registries
 from seamless.agent.releases import Releases
 from seamless.agent.resources import Resources
 from seamless.agent.room import Room
+from seamless.agent.serving import QuietServer
 from seamless.agent.stalls import STALL_LOG, record_stalls
 from seamless.agent.store import Store
 from seamless.agent.supervision import Supervisor
 from seamless.agent.watchers import Watchers
+from seamless.agent.webhooks import taking_webhooks
 from seamless.agent.workspaces import RunWorkspaces
 from seamless.aws.ecr import Ecr
 from seamless.aws.examining import examine_aws
@@ -164,7 +166,7 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
         gatekeeper = Gatekeeper(store, forge)
         engine = Engine(resources, gatekeeper)
         operations = Operations(resources, engine)
-        watchers = Watchers(resources, Arrivals(resources, engine, operations), _nothing)
+        watchers = Watchers(resources, Arrivals(resources, engine, operations))
         notifiers = {"sns": SnsNotifier(Topics(clouds, lambda: config().aws).publish)}
         notifications = Notifications(config, store, logs, notifiers)
         store.events.listeners.append(notifications.note)
@@ -186,10 +188,12 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
         stack.push_async_callback(engine.stop)
         await watchers.configure()
         stack.push_async_callback(watchers.stop)
+        webhooks = await stack.enter_async_context(taking_webhooks(resources, watchers))
 
         async def reconfigured() -> None:
             engine.configure()
             await watchers.configure()
+            await webhooks.tell_all()
 
         background.append(asyncio.create_task(room.watch(store, engine.wake_all), name="room"))
         background.append(asyncio.create_task(config.watch(store, reconfigured), name="configuration"))
@@ -219,7 +223,7 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             Environments(resources, operations),
         )
         with _listening(agent.socket) as listener:
-            server = _Server(
+            server = QuietServer(
                 uvicorn.Config(
                     create_app(api),
                     http=PeerHTTPProtocol,
@@ -256,14 +260,6 @@ async def _unless(ending: asyncio.Event, work: Coroutine[None, None, T]) -> T | 
             await asyncio.wait({task})
 
 
-class _Server(uvicorn.Server):
-    """Leaves the signals to us."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @contextlib.contextmanager
 def _listening(path: Path) -> Iterator[socket.socket]:
     """The API's socket: 0660 in a folder 0750, so that the group may use it. Removed at the end.
@@ -290,10 +286,6 @@ def _listening(path: Path) -> Iterator[socket.socket]:
             yield listener
         finally:
             path.unlink(missing_ok=True)
-
-
-async def _nothing(_: object) -> None:
-    pass
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

@@ -8,6 +8,7 @@ git, which costs no quota; a forge's API is asked only when git shows a change, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -30,7 +31,7 @@ from seamless.model import Actor
 _POLLER: Final = Actor("poller")
 _WEBHOOK: Final = Actor("webhook")
 _BACK_OFF_MAX_S: Final = 900.0
-_GAP_S: Final = 1.0  # between a look that failed and the next, however many hints come
+_GAP_S: Final = 1.0  # from the beginning of a look to that of the next, however many hints come
 _API_ANSWER_OLD_S: Final = 300.0  # closing and reopening a pull request changes no ref
 _log = logging.getLogger(__name__)
 
@@ -105,6 +106,7 @@ class Watcher:
             self._woken.clear()
             hints, self._hints = self._hints, []
             is_due = time.monotonic() >= due_at
+            begun_at = time.monotonic()
             problem = await self._attend(hints, is_due=is_due)
             if problem is None:
                 failures = 0
@@ -115,7 +117,7 @@ class Watcher:
                 interval_s = self._interval_s(self._is_told)
                 delay_s = next_delay_s(interval_s or _API_ANSWER_OLD_S, failures, random.random())
                 due_at = float("inf") if interval_s is None and problem is None else time.monotonic() + delay_s
-            await self._rest(due_at, gap_s=0.0 if problem is None else _GAP_S)
+            await self._rest(due_at, not_before=begun_at + _GAP_S)
 
     async def _attend(self, hints: Sequence[Hint], *, is_due: bool) -> Exception | None:
         """Looks, at everything when that is due; returns why it has to be tried again."""
@@ -131,14 +133,12 @@ class Watcher:
             _log.exception("looking at %s failed", self.watched.url)
             return error
 
-    async def _rest(self, due_at: float, *, gap_s: float) -> None:
-        """Until a look is due, or somebody tells of a change."""
-        await asyncio.sleep(gap_s)
+    async def _rest(self, due_at: float, *, not_before: float) -> None:
+        """Until a look is due, or somebody tells of a change; a storm of these is one look a second."""
         left_s = None if due_at == float("inf") else max(0.0, due_at - time.monotonic())
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._woken.wait(), left_s)
-        except TimeoutError:
-            return
+        await asyncio.sleep(max(0.0, not_before - time.monotonic()))
 
     # -- one look
 

@@ -19,12 +19,14 @@ from seamless.config.models import (
 from seamless.config.notify import NOTIFY_KINDS, Notify
 from seamless.config.secret import Secret, SecretRef
 from seamless.config.values import format_duration, format_size, parse_duration, parse_size
+from seamless.config.webhooks import Address, Webhooks, parse_address
 from seamless.paths import CONFIG_VARIABLE, default_data_dir, default_socket, find_config
 
 __all__ = [
     "CONFIG_VARIABLE",
     "NOTIFY_KINDS",
     "Access",
+    "Address",
     "Agent",
     "Aws",
     "Build",
@@ -43,6 +45,7 @@ __all__ = [
     "SecretRef",
     "ServiceEnvironment",
     "Source",
+    "Webhooks",
     "config_from",
     "default_data_dir",
     "default_socket",
@@ -50,6 +53,7 @@ __all__ = [
     "format_duration",
     "format_size",
     "load_config",
+    "parse_address",
     "parse_duration",
     "parse_size",
 ]

@@ -17,6 +17,7 @@ from seamless.config.github import Git, GitHub
 from seamless.config.notify import Notify
 from seamless.config.secret import Secret, SecretRef
 from seamless.config.table import Table
+from seamless.config.webhooks import Webhooks
 from seamless.model import Environment, Trigger
 from seamless.paths import default_data_dir, default_socket
 
@@ -285,6 +286,7 @@ class Agent(Table):
         default=2**30, description='with less free on its disks the agent takes no new work; "0k" for no limit'
     )
     poll: bool = Field(default=True, description="ask repositories for new commits")
+    webhooks: Webhooks | None = Field(default=None, description="take webhooks; not set: polling only")
 
     @field_validator("data_dir")
     @classmethod

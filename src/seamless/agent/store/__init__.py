@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from seamless.agent.store.database import SCHEMA_VERSION, Database, StoreError
+from seamless.agent.store.deliveries import Deliveries, Delivery, NewDelivery
 from seamless.agent.store.deployments import DeployLockedError, Deployments
 from seamless.agent.store.events import Events
 from seamless.agent.store.heads import Heads, KnownPullRequest
@@ -19,9 +20,11 @@ from seamless.transitions import RunEvent, RunState, StageEvent, StageState
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Delivery",
     "DeployLockedError",
     "KnownPullRequest",
     "Message",
+    "NewDelivery",
     "NewRun",
     "Outcome",
     "StaleStateError",
@@ -44,6 +47,7 @@ class Store:
         self.workspaces = Workspaces(database)
         self.heads = Heads(database)
         self.outbox = Outbox(database)
+        self.deliveries = Deliveries(database)
         self.repositories = Repositories(database)
 
     @classmethod

@@ -15,6 +15,10 @@ class Repositories:
         row = await self._db.row("SELECT id FROM repositories WHERE url = ?", (url,))
         return None if row is None else int(row["id"])
 
+    async def all(self) -> dict[str, int]:
+        """Address -> number."""
+        return {row["url"]: row["id"] for row in await self._db.rows("SELECT url, id FROM repositories")}
+
     async def identify(self, url: str, identity: int) -> None:
         """Takes note of a repository's number; one that is known stays."""
         async with self._db.transaction():
