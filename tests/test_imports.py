@@ -33,6 +33,7 @@ SHARED = frozenset(
         "secretrefs",
         "transitions",
         "wire",
+        "wire_plans",
     ]
 )
 CLIENT = SHARED | {"client", "client_environments", "client_host", "connection"}

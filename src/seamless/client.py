@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         ServiceJSON,
         ServiceStatusJSON,
     )
+    from seamless.wire_plans import PlanJSON
 
 API_HEADER: Final = "Seamless-API"
 LOG_SIZE_HEADER: Final = "Seamless-Log-Size"
@@ -129,6 +130,13 @@ class Client(HostCalls):
         """`ref` is None for the service's branch, or for the pull request of that number."""
         wanted = {"ref": ref, "pull_request": pull_request, "checks": checks, "staging": staging, "rebuild": rebuild}
         return cast("RunJSON", self._post(f"services/{_segment(service)}/runs", wanted))
+
+    def plan(
+        self, service: str, *, ref: str | None, checks: bool = False, staging: bool = False, rebuild: bool = False
+    ) -> PlanJSON:
+        """What such a run would do; nothing is started."""
+        wanted = {"ref": ref, "checks": checks, "staging": staging, "rebuild": rebuild}
+        return cast("PlanJSON", self._post(f"services/{_segment(service)}/plan", wanted))
 
     def start_local_run(self, service: str, tar: Iterable[bytes], *, commit: str) -> RunJSON:
         """Run the checks on a working tree. `tar` is read as it is sent; `commit` is what the tree is based on."""

@@ -132,6 +132,7 @@ class ReleaseJSON(TypedDict):
     deployed_at: str
     address: str | None
     state: str  # of the deployment that put it there: success, unknown, …
+    drift: str | None  # what the far end runs instead, and who put it there; or why that cannot be read
 
 
 class HeadJSON(TypedDict):

@@ -201,6 +201,7 @@ def release(sha: str, deployed_at: str, state: str = "success") -> dict[str, Any
         "run": "x-1",
         "deployed_at": deployed_at,
         "address": None,
+        "drift": None,
         "state": state,
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Literal, Protocol
@@ -44,8 +44,8 @@ _FAULTS: Final[Mapping[str, tuple[int, str]]] = {
 
 
 @contextmanager
-def serving(far_end: FarEnd) -> Iterator[str]:
-    """The URL at which it answers."""
+def serving(of: Callable[[], FarEnd]) -> Iterator[str]:
+    """The URL at which it answers; `of` says which one does at the moment."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -59,6 +59,7 @@ def serving(far_end: FarEnd) -> Iterator[str]:
                                 "</ErrorResponse>", "text/xml")  # fmt: skip
                 return
             operation = target.rpartition(".")[2]
+            far_end = of()
             with far_end.lock:
                 fault = far_end.fault(operation)
                 if fault == "drop":

@@ -126,6 +126,11 @@ class Player:
         """One deployment to its verdict, with this player's journal."""
         return asyncio.run(self.target.deploy(self.request(deployment, **changes), self.journal, self.lines))
 
+    def renew(self, ecs: ScriptedEcs) -> None:
+        """Another far end at the same address, as it was at the beginning: clients are dear to make."""
+        self.ecs = self.timing.ecs = ecs
+        self.again()
+
     def again(self) -> None:
         """The next call is of another deployment."""
         self.journal, self.lines = MemoryJournal(), Lines()
@@ -147,8 +152,10 @@ def playing(ecs: ScriptedEcs, monkeypatch: Any, *, step_s: float = 5.0) -> Itera
     }.items():
         monkeypatch.setenv(name, value)
     clouds = Clouds()
-    with serving(ecs) as endpoint:
+    player = Player(ecs, "", clouds, ScriptedTiming(ecs, step_s))
+    with serving(lambda: player.ecs) as endpoint:
+        player.endpoint = endpoint
         try:
-            yield Player(ecs, endpoint, clouds, ScriptedTiming(ecs, step_s))
+            yield player
         finally:
             clouds.close()

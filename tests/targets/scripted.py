@@ -63,6 +63,9 @@ class ScriptedTarget:
     async def difference(self, request: DeployRequest) -> list[str]:
         return []
 
+    async def drift(self, deployment: Deployment, settings: Mapping[str, Any]) -> str | None:
+        return None
+
     async def reconcile(self, deployment: Deployment, settings: Mapping[str, Any]) -> DeployOutcome:
         self._reach()
         release = self.releases.get((deployment.service, deployment.environment))

@@ -254,16 +254,17 @@ def test_what_cannot_be_read_is_unknown_and_the_next_one_reconciles(monkeypatch:
 
         assert asyncio.run(main()) is Event.LOSE_SIGHT
         ecs.faults.clear()
-        found = asyncio.run(player.target.reconcile(_recorded(player), player.request().settings))
+        found = asyncio.run(player.target.reconcile(recorded(player), player.request().settings))
         assert (found.event, found.reason) == (Event.COMPLETE, "web:2 runs")
 
 
-def _recorded(player: Player) -> Deployment:
+def recorded(player: Player) -> Deployment:
     request = player.request()
     return Deployment(
         id=1, service="web", environment=Environment.PRODUCTION, run="web-1", trigger=Trigger.MAIN,
         commit=request.commit, image=request.image, state=DeploymentState.UNKNOWN, reason=None, created_at=utc_now(),
         ended_at=None, journal=player.journal.entries,
+        detail=(player.journal.get("outcome") or {}).get("detail", {}),
     )  # fmt: skip
 
 
@@ -412,7 +413,12 @@ def test_what_the_service_runs_is_told_and_who_put_it_there(healthy: Player) -> 
         {"Username": "robin", "CloudTrailEvent": '{"requestParameters": {"cluster": "prod", "service": "other"}}'},
         {"Username": "dana", "CloudTrailEvent": f'{{"requestParameters": {str(trail).replace(chr(39), chr(34))}}}'},
     ]
-    assert asyncio.run(healthy.target.who_changed("web", request.settings)) == "dana"
+    healthy.ecs.deploy_from_outside()
+    drift = "runs web:3 registered by user/dana, and web-1 deployed web:2"
+    assert asyncio.run(healthy.target.drift(recorded(healthy), request.settings)) == drift
+    healthy.ecs.definitions[-1]["registeredBy"] = ""
+    drift = "runs web:3, and web-1 deployed web:2; dana updated the service"
+    assert asyncio.run(healthy.target.drift(recorded(healthy), request.settings)) == drift
 
 
 def test_the_difference_can_be_seen_without_deploying(healthy: Player) -> None:

@@ -21,6 +21,7 @@ from seamless.agent.api_logs import add_logs, stage_name
 from seamless.agent.approvals import Approvals
 from seamless.agent.cloud_environments import Environments
 from seamless.agent.environment_routes import add_environments
+from seamless.agent.foresight import Foresight
 from seamless.agent.host import Host, add_host
 from seamless.agent.operations import Operations
 from seamless.agent.peer import peer
@@ -31,6 +32,7 @@ from seamless.agent.shell import serve_shell
 from seamless.errors import NotFoundError, SeamlessError, UnavailableError, UsageError
 from seamless.model import Actor, Environment, RunOptions
 from seamless.transitions import RunState
+from seamless.wire_plans import PlanJSON
 
 _API_HEADER: Final = "Seamless-API"
 _HEARTBEAT_S: Final = 15.0
@@ -48,6 +50,7 @@ class Api:
     approvals: Approvals
     releases: Releases
     presenter: Presenter
+    foresight: Foresight
     host: Host
     environments: Environments
 
@@ -133,7 +136,7 @@ def _add_fleet(app: FastAPI, api: Api) -> None:
         if service is not None:
             operations.parameters_of(service)
             return [await presenter.service(service)]
-        return [await presenter.service(name) for name in resources.config().services]
+        return await presenter.fleet()
 
     @app.get("/v1/services")
     async def services() -> list[wire.ServiceJSON]:
@@ -212,6 +215,15 @@ def _add_runs(app: FastAPI, api: Api) -> None:
             actor, service, ref=asked.get("ref"), pull_request=asked.get("pull_request"), options=options
         )
         return await presenter.run(run)
+
+    @app.post("/v1/services/{service}/plan")
+    async def plan(actor: Peer, service: str, asked: wire.RunRequest) -> PlanJSON:
+        options = RunOptions(
+            checks=asked.get("checks", False),
+            staging=asked.get("staging", False),
+            rebuild=asked.get("rebuild", False),
+        )
+        return await api.foresight.plan(actor, service, asked.get("ref"), options)
 
     @app.post("/v1/services/{service}/local-runs", status_code=201)
     async def start_local(

@@ -25,6 +25,7 @@ from seamless.agent.arrivals import Arrivals
 from seamless.agent.cloud_environments import Environments
 from seamless.agent.configuration import LiveConfig
 from seamless.agent.engine import Engine
+from seamless.agent.foresight import Foresight
 from seamless.agent.gate import Gatekeeper
 from seamless.agent.host import Host
 from seamless.agent.logs import LogStore
@@ -213,12 +214,14 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
         async def reload(actor: str) -> None:
             await config.reload(store, reconfigured, actor)
 
+        foresight = Foresight(resources, operations)
         api = Api(
             resources,
             operations,
             Approvals(store, operations, gatekeeper),
             Releases(resources, engine, operations, gatekeeper),
-            Presenter(resources, gatekeeper),
+            Presenter(resources, gatekeeper, foresight),
+            foresight,
             Host(resources, operations, about, reload, notifications, [lambda: examine_aws(config(), clouds)]),
             Environments(resources, operations),
         )

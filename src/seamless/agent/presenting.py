@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from seamless import wire
+from seamless.agent.foresight import Foresight
 from seamless.agent.gate import Gatekeeper, Order
 from seamless.agent.merging import EVENT_KIND, told
 from seamless.agent.resources import Resources
@@ -95,7 +96,8 @@ def _commit_json(info: CommitInfo) -> wire.CommitJSON:
 
 
 class Presenter:
-    def __init__(self, resources: Resources, gatekeeper: Gatekeeper) -> None:
+    def __init__(self, resources: Resources, gatekeeper: Gatekeeper, foresight: Foresight) -> None:
+        self._foresight = foresight
         self._resources = resources
         self._store = resources.store
         self._gatekeeper = gatekeeper
@@ -152,10 +154,18 @@ class Presenter:
             "commits_known": known,
             "image": None if image is None else await self.image(image),
             "tested_against": [] if integration is None else list(integration.detail.get("peers", [])),
-            "task_definition": None,
+            "task_definition": await self._difference(run, image),
             "hold": None if hold is None else hold_json(hold),
             "expires_at": to_time(run.approval.expires_at),
         }
+
+    async def _difference(self, run: Run, image: Image | None) -> str | None:
+        """What production's task definition would become, in lines; None when there is none, or nothing changes."""
+        parameters = Parameters.model_validate(run.parameters)
+        lines, problem = await self._foresight.difference(
+            run.service, Environment.PRODUCTION, parameters, run.commit, image
+        )
+        return "\n".join(lines if problem is None else [f"cannot be told: {problem}"]) or None
 
     async def _approval_of_fork(self, run: Run, approval: Approval) -> wire.ApprovalJSON:
         return {
@@ -216,6 +226,12 @@ class Presenter:
             "author": built_by.author,
         }
 
+    async def fleet(self) -> list[wire.ServiceStatusJSON]:
+        """Every service's row."""
+        names = list(self._resources.config().services)
+        await self._foresight.drift.look(names)
+        return [await self.service(name) for name in names]
+
     async def service(self, name: str) -> wire.ServiceStatusJSON:
         """A service's row of the fleet."""
         deployments = self._store.deployments
@@ -244,9 +260,9 @@ class Presenter:
         newest = await self._store.deployments.newest(service, environment)
         if current is None or newest is None:
             return None
-        return self._release_json(current, newest)
+        return self._release_json(current, newest, await self._foresight.drift.of(service, environment))
 
-    def _release_json(self, current: Deployment, newest: Deployment) -> wire.ReleaseJSON:
+    def _release_json(self, current: Deployment, newest: Deployment, drift: str | None) -> wire.ReleaseJSON:
         return {
             "commit": current.commit,
             "digest": current.image.digest,
@@ -254,6 +270,7 @@ class Presenter:
             "deployed_at": to_time(current.ended_at or current.created_at),
             "address": current.detail.get("address"),
             "state": newest.state,
+            "drift": drift,
         }
 
     async def _red_since(self, service: str) -> wire.RedJSON | None:

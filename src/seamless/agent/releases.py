@@ -12,7 +12,8 @@ from seamless.agent.gate import Gatekeeper, Order, refusal
 from seamless.agent.operations import Operations
 from seamless.agent.resources import Resources
 from seamless.errors import NotFoundError, RefusedError, UsageError
-from seamless.model import Actor, Environment, Hold, Image, Run, RunOptions, Trigger, short
+from seamless.model import Actor, CancelRequest, Environment, Hold, Image, Run, RunOptions, Trigger, short
+from seamless.transitions import RunEvent
 
 _SHA_PREFIX: Final = re.compile(r"[0-9a-f]{4,64}")
 
@@ -76,10 +77,20 @@ class Releases:
                     by=actor.name,
                     commit=image.commit,
                 )
+            if trigger is Trigger.ROLLBACK and options.environment is not None:
+                await self._supersede(options.environment, run, actor)
             if options.release:
                 await self._store.deployments.release_with(image.service, run.id)
         self._engine.submit(run)
         return run
+
+    async def _supersede(self, environment: Environment, rollback: Run, actor: Actor) -> None:
+        """A deployment that is under way there ends first: stopped, and followed back by the run that began it."""
+        running = await self._store.deployments.locked(rollback.service, environment)
+        if running is not None:
+            words = f"superseded by the rollback {rollback.id}"
+            begun = await self._store.runs.get(running.run)
+            await self._store.runs.request_cancel(begun, CancelRequest(RunEvent.SUPERSEDE, words, actor.name))
 
     async def promote(self, actor: Actor, service: str, *, release: bool, allow_rewritten: bool) -> Run:
         """Puts what staging runs into production."""

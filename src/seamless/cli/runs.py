@@ -12,8 +12,10 @@ from seamless.cli.session import print_json, session_of, user_name
 from seamless.errors import UsageError
 
 if TYPE_CHECKING:
+    from seamless.cli.session import Session
     from seamless.client import Client
     from seamless.wire import RunJSON
+    from seamless.wire_plans import PlanJSON
 
 app = typer.Typer()
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run, or a service for its latest run.")]
@@ -34,6 +36,7 @@ def run(
     checks: Annotated[bool, typer.Option("--checks", help="Only prepare, code_quality and unit_test.")] = False,
     staging: Annotated[bool, typer.Option("--staging", help="Deploy another ref than the branch to staging.")] = False,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Build a new image although there is one.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what it would do, and do nothing.")] = False,
     local: Annotated[
         Path | None,
         typer.Option("--local", metavar="PATH", show_default=False, help="Check this working tree, changes and all."),
@@ -51,14 +54,22 @@ def run(
       seamless run payment
       seamless run payment --ref feature/retry --staging
       seamless run payment --pr 17
+      seamless run payment --plan
       seamless run payment --local .
     """
     if local is not None and (ref or pull_request or staging or rebuild):
         raise UsageError("--local runs the checks on a working tree: it takes no --ref, --pr, --staging or --rebuild")
     if pull_request is not None and (ref or checks or staging or rebuild):
         raise UsageError("--pr runs what pull requests run: it takes no --ref, --checks, --staging or --rebuild")
+    if plan and (local is not None or pull_request is not None):
+        raise UsageError("--plan is of a branch, tag or commit: it takes no --local or --pr")
     session = session_of(context)
     with session.agent() as agent:
+        if plan:
+            _show_plan(
+                session, agent.plan(service, ref=ref, checks=checks, staging=staging, rebuild=rebuild), as_json=as_json
+            )
+            return
         if local is not None:
             started = _start_local(agent, service, local)
         else:
@@ -66,6 +77,16 @@ def run(
                 service, ref=ref, pull_request=pull_request, checks=checks, staging=staging, rebuild=rebuild
             )
         raise typer.Exit(show_or_follow(session, agent, started, detach=detach, as_json=as_json))
+
+
+def _show_plan(session: Session, plan: PlanJSON, *, as_json: bool) -> None:
+    if as_json:
+        print_json(plan)
+        return
+    from seamless.rendering.plans import plan_lines
+
+    for line in plan_lines(plan):
+        session.console.print(line)
 
 
 def _start_local(agent: Client, service: str, path: Path) -> RunJSON:

@@ -75,6 +75,7 @@ def now_text(service: ServiceStatusJSON, viewer: Viewer) -> Text:
         where = plain(" ".join(part for part in (red["run"], red["stage"]) if part))
         why = f", {plain(red['reason'])}" if red["reason"] else ""
         parts.append(("failure", f"red for {age_of(red['since'], viewer.now)}: {where}{why}", "red"))
+    parts += [("unknown", text, "yellow") for text in _drifts(service)]
     if service["problem"]:
         parts.append(("unknown", plain(service["problem"]), "red"))
     if not parts and service["last"] is None:
@@ -82,6 +83,12 @@ def now_text(service: ServiceStatusJSON, viewer: Viewer) -> Text:
     if not parts:
         return Text(viewer.glyph("success"), "green")
     return Text("  ·  ").join(Text(f"{viewer.glyph(state)} {text}".rstrip(), style) for state, text, style in parts)
+
+
+def _drifts(service: ServiceStatusJSON) -> list[str]:
+    """Where something else runs than what was deployed, or where that cannot be read."""
+    places = (("staging", service["staging"]), ("production", service["production"]))
+    return [f"{place} {plain(release['drift'])}" for place, release in places if release and release["drift"]]
 
 
 def now_briefly(service: ServiceStatusJSON, viewer: Viewer) -> Text:
@@ -95,6 +102,7 @@ def now_briefly(service: ServiceStatusJSON, viewer: Viewer) -> Text:
         parts.append(("failure", f"red {age_of(red['since'], viewer.now)} {where}", "red"))
     if hold := service["hold"]:
         parts.append(("on_hold", f"on hold {quoted(hold['why'], 40)}", "yellow"))
+    parts += [("unknown", text, "yellow") for text in _drifts(service)]
     if service["problem"]:
         parts.append(("unknown", plain(service["problem"]), "red"))
     if not parts:

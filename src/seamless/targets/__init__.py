@@ -94,6 +94,9 @@ class Target(Protocol):
     async def difference(self, request: DeployRequest) -> list[str]:
         """What `deploy` would change beside the image's own content, a line each. Changes nothing."""
 
+    async def drift(self, deployment: Deployment, settings: Mapping[str, Any]) -> str | None:
+        """What runs there instead of this deployment, the last that succeeded, and who put it there; None: it does."""
+
     async def reconcile(self, deployment: Deployment, settings: Mapping[str, Any]) -> DeployOutcome:
         """What became of a deployment that was lost sight of, from its journal and from what is there now."""
 

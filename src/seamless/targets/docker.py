@@ -86,6 +86,10 @@ class DockerTarget:
         """Nothing: a container is made of the configuration alone."""
         return []
 
+    async def drift(self, deployment: Deployment, settings: Mapping[str, Any]) -> str | None:
+        """Not looked for: nobody else deploys to this host's engine under our label."""
+        return None
+
     async def reconcile(self, deployment: Deployment, settings: Mapping[str, Any]) -> DeployOutcome:
         """It arrived when the container that it was to start runs and is well."""
         release = await self.current(deployment.service, deployment.environment, settings)

@@ -73,10 +73,18 @@ class EcsTarget:
             changed_by=f"{short_name(primary.definition)}" + (f" {made}" if made else ""),
         )
 
-    async def who_changed(self, service: str, settings: Mapping[str, Any]) -> str | None:
-        """Who called UpdateService last, by CloudTrail; None when it cannot be known."""
-        spec = Spec.of(settings, service)
-        return await who_updated(self._account(spec.access), spec.cluster, spec.service)
+    async def drift(self, deployment: Deployment, settings: Mapping[str, Any]) -> str | None:
+        """What the service runs instead; by whom, as its task definition says, else CloudTrail."""
+        recorded = deployment.detail.get("task_definition")
+        release = await self.current(deployment.service, deployment.environment, settings)
+        if release is None or release.definition == recorded or recorded is None:
+            return None
+        told = f"runs {release.changed_by}, and {deployment.run} deployed {short_name(recorded)}"
+        if release.commit is None and "registered by" in str(release.changed_by):
+            return told
+        spec = Spec.of(settings, deployment.service)
+        who = await who_updated(self._account(spec.access), spec.cluster, spec.service)
+        return told if who is None else f"{told}; {who} updated the service"
 
     async def has_image(self, image: ImageRef) -> bool:
         """Whether its registry has it: ECS cannot pull from this host's engine."""
