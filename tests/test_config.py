@@ -31,6 +31,32 @@ def problems(folder: Path, text: str) -> list[str]:
     return [line.removeprefix(prefix) for line in lines]
 
 
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("", "notify.team: must say where to: exactly one of sns"),
+        ('sns = "releases"', "notify.team.sns: must be a topic's ARN such as"),
+        ('sns = "arn:aws:sns:eu-central-1:123456789012:x"\nservices = ["paymnt"]', "did you mean payment?"),
+        ('sns = "arn:aws:sns:eu-central-1:123456789012:x"\nevents = ["fail"]', "did you mean failure?"),
+    ],
+)
+def test_who_cannot_be_told_is_refused(tmp_path: Path, table: str, said: str) -> None:
+    [found] = problems(tmp_path, service("") + f"[notify.team]\n{table}\n")
+    assert said in found
+
+
+def test_a_task_of_ecs_cannot_be_given_what_only_the_host_knows(tmp_path: Path) -> None:
+    ecs = '[environments.production]\ntarget = "ecs"\ncluster = "prod"\n'
+    secrets = "environments.production.secrets = {{ DB = {{ {} }}, OTHER = {{ ssm = '/x' }} }}"
+    [found] = problems(tmp_path, service(secrets.format("env = 'DB'")) + ecs)
+    assert found == (
+        "services.payment.environments.production.secrets.DB: production is in ECS, which reads secrets from ssm or "
+        "secretsmanager only"
+    )
+    load(tmp_path, service(secrets.format("secretsmanager = 'db:password'")) + ecs)
+    load(tmp_path, service(secrets.format("env = 'DB'")))
+
+
 def service(line: str) -> str:
     """A file whose only service is right but for `line`."""
     return f'[services.payment]\nrepo = "https://git.acme.example/payment"\n{line}\n'

@@ -18,6 +18,7 @@ def contradictions(document: Document) -> list[Problem]:
         found += [Problem(("services", name, *problem.path), problem.text) for problem in _of_service(service)]
         found += _unknown_peers(document, name, service)
         found += _reads_like_a_run(document, name)
+        found += _secrets_of_the_host_in_ecs(document, name, service)
     return [*found, *_unknown_services(document), *_shared_host_ports(document)]
 
 
@@ -42,6 +43,19 @@ def _unknown_peers(document: Document, name: str, service: Parameters) -> Iterat
         if peer not in document.services:
             near = nearest(peer, list(document.services))
             yield Problem(("services", name, "integration_test", "map", alias), f"there is no service {peer}{near}")
+
+
+def _secrets_of_the_host_in_ecs(document: Document, name: str, service: Parameters) -> Iterator[Problem]:
+    """A task is given the reference, not the secret, so ECS must be able to read it."""
+    for environment, own in service.environments.items():
+        if document.environments[environment].target != "ecs":
+            continue
+        for variable, secret in own.secrets.items():
+            if secret.source not in ("ssm", "secretsmanager"):
+                place = ("services", name, "environments", environment.value, "secrets", variable)
+                yield Problem(
+                    place, f"{environment.value} is in ECS, which reads secrets from ssm or secretsmanager only"
+                )
 
 
 def _reads_like_a_run(document: Document, name: str) -> Iterator[Problem]:
