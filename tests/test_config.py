@@ -225,7 +225,7 @@ def test_every_problem_is_told_at_once_where_it_was_written(tmp_path: Path) -> N
     assert sorted(found) == sorted(
         [
             "nonsense: no such parameter; there are agent, registries, github, aws, environments, services, notify, "
-            "access, pipeline",
+            "retention, access, pipeline",
             "agent.max_parallel_runs: must be a whole number, not text",
             'pipeline.stage_timeout: must be a duration with its unit, in quotes, such as "30m", not a bare number',
             "pipeline.env: must be a table, not text",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 if TYPE_CHECKING:
     import httpx
 
-    from seamless.wire import FindingJSON, VersionJSON
+    from seamless.wire import FindingJSON, GarbageJSON, VersionJSON
 
 _LONG_S: Final = 600.0  # for what goes through all repositories, or all data
 
@@ -40,6 +40,11 @@ class HostCalls:
         """The bytes of a backup of the agent's data. Incomplete unless the iterator ends by itself."""
         with self._stream("backup", {}) as answer:
             yield from answer.iter_raw()
+
+    def gc(self, *, dry_run: bool = False) -> list[GarbageJSON]:
+        """Removes what was kept long enough, and tells what that was or would be."""
+        asked = {"dry_run": str(dry_run).lower()}
+        return cast("list[GarbageJSON]", self._send("POST", "gc", params=asked, timeout=_LONG_S).json())
 
     def doctor(self) -> list[FindingJSON]:
         """What the agent finds on its host."""

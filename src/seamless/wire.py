@@ -387,3 +387,12 @@ class EnvironmentDownRequest(TypedDict):
     name: str  # of the environment, typed by the one who wants it
     region: NotRequired[str | None]
     cluster: NotRequired[str | None]
+
+
+class GarbageJSON(TypedDict):
+    """What was removed, or would be."""
+
+    kind: str  # "image", "log", "run", "checkout", "cache", "workspace"
+    name: str
+    why: str
+    bytes: int | None

@@ -15,6 +15,7 @@ from seamless.agent import backup
 from seamless.agent.access import Role
 from seamless.agent.checking import Checker
 from seamless.agent.doctor import Examination, examine
+from seamless.agent.housekeeping import Housekeeper
 from seamless.agent.notifying import Notifications
 from seamless.agent.operations import Operations
 from seamless.agent.peer import peer
@@ -34,6 +35,7 @@ class Host:
     about: Callable[[], wire.VersionJSON]
     reload: Callable[[str], Awaitable[None]]
     notifications: Notifications
+    housekeeper: Housekeeper
     examinations: Sequence[Examination] = ()  # what doctor looks at beyond the host itself
 
 
@@ -60,6 +62,13 @@ def add_host(app: FastAPI, host: Host) -> None:
         operations.require(actor, Role.OPERATOR, "check the configuration")
         checker = Checker(host.resources.forge, host.resources.data_dir / "work")
         return _told(await checker.check(host.resources.config().file, offline=offline))
+
+    @app.post("/v1/gc")
+    async def collect(actor: Peer, dry_run: bool = False) -> list[wire.GarbageJSON]:
+        if not dry_run:
+            operations.require(actor, Role.ADMIN, "collect garbage")
+        gone = await host.housekeeper.collect(dry_run=dry_run, actor=actor)
+        return [{"kind": one.kind, "name": one.name, "why": one.why, "bytes": one.size} for one in gone]
 
     @app.get("/v1/backup", response_class=Response)
     async def back_up(actor: Peer) -> Response:

@@ -28,6 +28,7 @@ from seamless.agent.engine import Engine
 from seamless.agent.foresight import Foresight
 from seamless.agent.gate import Gatekeeper
 from seamless.agent.host import Host
+from seamless.agent.housekeeping import Housekeeper
 from seamless.agent.logs import LogStore
 from seamless.agent.merging import GitHubChannel
 from seamless.agent.notifying import Notifications
@@ -196,6 +197,8 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             await watchers.configure()
             await webhooks.tell_all()
 
+        housekeeper = Housekeeper(resources)
+        background.append(asyncio.create_task(housekeeper.keep_house(), name="housekeeping"))
         background.append(asyncio.create_task(room.watch(store, engine.wake_all), name="room"))
         background.append(asyncio.create_task(config.watch(store, reconfigured), name="configuration"))
 
@@ -222,7 +225,15 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             Releases(resources, engine, operations, gatekeeper),
             Presenter(resources, gatekeeper, foresight),
             foresight,
-            Host(resources, operations, about, reload, notifications, [lambda: examine_aws(config(), clouds)]),
+            Host(
+                resources,
+                operations,
+                about,
+                reload,
+                notifications,
+                housekeeper,
+                [lambda: examine_aws(config(), clouds)],
+            ),
             Environments(resources, operations),
         )
         with _listening(agent.socket) as listener:

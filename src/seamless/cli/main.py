@@ -24,6 +24,7 @@ from seamless.cli import (
     environments,
     examining,
     fleet,
+    history,
     init,
     logs,
     notify,
@@ -113,7 +114,7 @@ app.add_typer(agent.app, name="agent")
 app.add_typer(services.app, name="service")
 app.add_typer(environments.app, name="env")
 app.add_typer(notify.app, name="notify")
-for room in (backups, init, examining, runs, logs, deploys, fleet, shell, demo, tui):
+for room in (history, backups, init, examining, runs, logs, deploys, fleet, shell, demo, tui):
     app.add_typer(room.app)
 
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from seamless.config.aws import Aws, EnvironmentSettings
 from seamless.config.contradictions import contradictions
 from seamless.config.github import GitHub
-from seamless.config.models import Access, Agent, Document, Parameters, Registry
+from seamless.config.models import Access, Agent, Document, Parameters, Registry, Retention
 from seamless.config.notify import Notify
 from seamless.config.problems import Problem, dotted, from_validation, wrong_type
 from seamless.config.schema import KeyPath, is_written, leaves, overlay
@@ -42,6 +42,7 @@ class Config:
     services: Mapping[str, Parameters]  # resolved, by name
     notify: Mapping[str, Notify]
     access: Access | None
+    retention: Retention
     pipeline: Mapping[str, Any]
     written: Mapping[str, Mapping[str, Any]]  # by service
 
@@ -102,6 +103,7 @@ def config_from(data: Mapping[str, Any], path: Path) -> Config:
         notify=document.notify,
         services={name: _with_token(service, document.github) for name, service in document.services.items()},
         access=document.access,
+        retention=document.retention,
         pipeline=pipeline,
         written=services,
     )

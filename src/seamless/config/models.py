@@ -259,6 +259,18 @@ class Access(Table):
     admins: list[v.Line] = Field(default=[], description="also configuration, environments, webhooks, gc, shell")
 
 
+class Retention(Table):
+    """How long things are kept. What runs, what a rollback would take, and what a hold or an approval means stays."""
+
+    runs: v.Duration = Field(default=365 * 86400.0, description="runs with their history; the audit log stays")
+    keep_runs: Annotated[int, Ge(1), Le(100000)] = Field(
+        default=100, description="the newest runs of each service, however old"
+    )
+    logs: v.Duration = Field(default=90 * 86400.0, description="logs of runs that have ended")
+    checkouts: v.Duration = Field(default=14 * 86400.0, description="checkouts that no run uses")
+    caches: v.Duration = Field(default=30 * 86400.0, description="caches of services without a run")
+
+
 class Agent(Table):
     """The daemon on the build host."""
 
@@ -321,4 +333,5 @@ class Document(Table):
     )
     services: v.Sorted[v.ServiceName, Parameters] = Field(default={}, description="the services by name")
     notify: v.Sorted[v.Word, Notify] = Field(default={}, description="who is told what happens, by a name of yours")
+    retention: Retention = Field(default=Retention(), description="how long things are kept")
     access: Access | None = Field(default=None, description="not set: whoever may open the socket may do all")

@@ -13,6 +13,7 @@ from seamless.agent.store.heads import Heads, KnownPullRequest
 from seamless.agent.store.images import Images
 from seamless.agent.store.outbox import Message, Outbox, Outcome
 from seamless.agent.store.repositories import Repositories
+from seamless.agent.store.retention import Retention
 from seamless.agent.store.runs import NewRun, Runs, StaleStateError
 from seamless.agent.store.workspaces import Tree, View, Workspaces
 from seamless.model import Run
@@ -46,6 +47,7 @@ class Store:
         self.deployments = Deployments(database, self.events)
         self.workspaces = Workspaces(database)
         self.heads = Heads(database)
+        self.retention = Retention(database)
         self.outbox = Outbox(database)
         self.deliveries = Deliveries(database)
         self.repositories = Repositories(database)

@@ -1,0 +1,200 @@
+"""What is removed because it was kept long enough: images, logs, runs, checkouts, caches, kept workspaces.
+
+By age and number each hour, and at once with shorter ages while the host is short of room. Never what runs, what a
+rollback would take, what a hold or an approval means, or what a run that has not ended stands on: the store decides
+that again in the transaction that gives each thing up, before it is removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from seamless.agent.resources import Resources
+from seamless.config import Parameters
+from seamless.errors import SeamlessError
+from seamless.model import Actor, Image, short, utc_now
+from seamless.stages.build import image_repository, remove_image
+
+_LOOK_S: Final = 60.0
+_EVERY_TURNS: Final = 60
+_PRESSED: Final = timedelta(days=7)  # the oldest that is kept while the host is short of room
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """One thing that goes, or would."""
+
+    kind: str  # "image", "log", "run", "checkout", "cache", "workspace"
+    name: str
+    why: str
+    size: int | None  # bytes on the disk; None: not known without asking the engine
+    remove: Callable[[], Awaitable[bool]]  # False: it is needed again
+
+
+class Housekeeper:
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._retention = resources.store.retention
+        self._busy = asyncio.Lock()
+
+    async def keep_house(self) -> None:
+        """For ever."""
+        turn = 0
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            turn += 1
+            pressed = self._resources.room.shortage() is not None
+            if pressed or turn % _EVERY_TURNS == 0:
+                await self.collect(pressed=pressed)
+
+    async def collect(
+        self, *, pressed: bool = False, dry_run: bool = False, actor: Actor | None = None
+    ) -> list[Garbage]:
+        """Removes what may go, and returns it; what cannot be removed is told in the log and tried again next time."""
+        gone: list[Garbage] = []
+        async with self._busy:
+            async for garbage in self._found(pressed=pressed):
+                try:
+                    if dry_run or await garbage.remove():
+                        gone.append(garbage)
+                except (SeamlessError, OSError) as error:
+                    _log.warning("%s %s could not be removed: %s", garbage.kind, garbage.name, error)
+        if gone and not dry_run:
+            counts = {kind: sum(one.kind == kind for one in gone) for kind in dict.fromkeys(one.kind for one in gone)}
+            name = None if actor is None else actor.name
+            await self._resources.store.events.add("action" if name else "agent", "gc", actor=name, data=counts)
+        return gone
+
+    async def _found(self, *, pressed: bool) -> AsyncIterator[Garbage]:
+        """Runs before logs: the log of a run that goes, goes with it."""
+        kept = self._resources.config().retention
+        now = utc_now()
+
+        def before(seconds: float) -> datetime:
+            age = timedelta(seconds=seconds)
+            return now - (min(age, _PRESSED) if pressed else age)
+
+        for find in (
+            self._workspaces(pressed),
+            self._images(),
+            self._runs(now - timedelta(seconds=kept.runs), kept.keep_runs),
+            self._logs(before(kept.logs)),
+            self._trees(now if pressed else before(kept.checkouts)),
+            self._caches(before(kept.caches)),
+        ):
+            async for garbage in find:
+                yield garbage
+
+    async def _workspaces(self, pressed: bool) -> AsyncIterator[Garbage]:
+        """Those of failed runs go by themselves when their time is over; when room is short, before it."""
+        views = [view for view in await self._resources.store.workspaces.all_views() if view.kept_until is not None]
+        for run in dict.fromkeys(view.run for view in views) if pressed else ():
+
+            async def remove() -> bool:
+                await self._retention.hasten_views()
+                expired = await self._resources.store.workspaces.expired_views()
+                await self._resources.workspaces.discard_views(expired)
+                return True
+
+            yield Garbage("workspace", run, "room is short", None, remove)
+
+    async def _images(self) -> AsyncIterator[Garbage]:
+        services = self._resources.config().services
+        default: int = Parameters.model_fields["keep_images"].default
+        for service in await self._retention.image_services():
+            keep = services[service].keep_images if service in services else default
+            for image in await self._retention.old_images(service, keep):
+
+                async def remove(image: Image = image, service: str = service, keep: int = keep) -> bool:
+                    if not await self._retention.take_image(image, keep):
+                        return False
+                    try:
+                        await remove_image(image_repository(service, None, self._resources.installation), image.tag)
+                    except BaseException:
+                        await self._resources.store.images.mark_there(image.id)
+                        raise
+                    return True
+
+                why = f"older than the {keep} that are kept"
+                yield Garbage("image", f"{service}@{short(image.commit)}", why, None, remove)
+
+    async def _runs(self, before: datetime, keep: int) -> AsyncIterator[Garbage]:
+        for run in await self._retention.runs_before(before, keep):
+            folder = self._log_folder(run)
+
+            async def remove(run: str = run, folder: Path = folder) -> bool:
+                if not await self._retention.forget_run(run, before, keep):
+                    return False
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                return True
+
+            yield Garbage("run", run, f"ended before {before:%Y-%m-%d}", await asyncio.to_thread(_size, folder), remove)
+
+    async def _logs(self, before: datetime) -> AsyncIterator[Garbage]:
+        for folder in await asyncio.to_thread(_folders, self._resources.data_dir / "logs"):
+            if not await self._retention.has_ended_before(folder.name, before):
+                continue
+
+            async def remove(folder: Path = folder) -> bool:
+                if not await self._retention.has_ended_before(folder.name, before):
+                    return False
+                await asyncio.to_thread(shutil.rmtree, folder)
+                return True
+
+            why = f"its run ended before {before:%Y-%m-%d}"
+            yield Garbage("log", folder.name, why, await asyncio.to_thread(_size, folder), remove)
+
+    async def _trees(self, before: datetime) -> AsyncIterator[Garbage]:
+        for tree in await self._retention.unused_trees(before):
+            folder = self._resources.data_dir / "trees" / tree
+
+            async def remove(tree: str = tree, folder: Path = folder) -> bool:
+                if not await self._resources.store.workspaces.drop_tree(tree):
+                    return False
+                await self._resources.executor.remove_paths([folder])
+                return True
+
+            why = f"not used since {before:%Y-%m-%d %H:%M}"
+            yield Garbage("checkout", tree, why, await asyncio.to_thread(_size, folder), remove)
+
+    async def _caches(self, before: datetime) -> AsyncIterator[Garbage]:
+        for service, path, layers in await self._retention.unused_caches(before):
+            folders = [self._resources.data_dir / "caches" / layer for layer in layers]
+
+            async def remove(service: str = service, path: str = path, folders: list[Path] = folders) -> bool:
+                if not await self._retention.forget_cache(service, path, before):
+                    return False
+                await self._resources.executor.remove_paths([folder for folder in folders if folder.exists()])
+                return True
+
+            size = sum([await asyncio.to_thread(_size, folder) for folder in folders])
+            yield Garbage("cache", f"{service} {path}", f"no run since {before:%Y-%m-%d}", size, remove)
+
+    def _log_folder(self, run: str) -> Path:
+        return self._resources.data_dir / "logs" / run.rpartition("-")[0] / run
+
+
+def _folders(logs: Path) -> list[Path]:
+    """The runs that have logs."""
+    return sorted(run for service in logs.iterdir() if service.is_dir() for run in service.iterdir() if run.is_dir())
+
+
+def _size(folder: Path) -> int:
+    """Bytes that its files take on the disk; what cannot be read is not counted."""
+    total = 0
+    for place, _, files in os.walk(folder):
+        for name in files:
+            try:
+                total += os.lstat(os.path.join(place, name)).st_blocks * 512
+            except OSError:
+                continue
+    return total

@@ -1,0 +1,61 @@
+"""`seamless gc` and `seamless events` of a real agent."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from e2e.conftest import Shop
+from harness.engine import docker
+
+pytestmark = pytest.mark.engine
+
+SERVICE = "use_staging = false\nauto_deploy = true\nkeep_images = 1\n"
+RETENTION = '[retention]\nlogs = "0.1s"\ncheckouts = "0.1s"\n'
+
+
+def test_what_was_kept_long_enough_goes_and_what_runs_stays(shop: Shop) -> None:
+    agent = shop.agent
+    shop.start(SERVICE, more=RETENTION)
+    for text in ("one", "two", "three"):
+        shop.commit({"hello": f"{text}\n"})
+        assert agent.run("web")["state"] == "success"
+    agent.await_clean()
+    images = {image["run"]: image["ref"] for image in agent.client.images("web")}
+
+    def here() -> set[str]:
+        return {run for run, ref in images.items() if docker("image", "inspect", ref, check=False) not in ("", "[]")}
+
+    assert here() == {"web-1", "web-2", "web-3"}
+    dry = json.loads(agent.cli("gc", "--dry-run", "--json").stdout)
+    assert {(one["kind"], one["name"].partition("@")[0]) for one in dry} == {
+        ("image", "web"),
+        ("log", "web-1"),
+        ("checkout", next(one["name"] for one in dry if one["kind"] == "checkout")),
+    }
+    assert here() == {"web-1", "web-2", "web-3"}
+    assert agent.read_log("web-1", "build")
+
+    done = agent.cli("gc")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("removed: 3,")
+    assert here() == {"web-2", "web-3"}, "what runs, or what would be rolled back to, is gone"
+    assert agent.read_log("web-1", "build") == ""
+    assert agent.read_log("web-3", "build")
+    assert agent.cli("gc").stdout == "nothing was kept too long\n"
+
+    refused = agent.cli("rollback", "web", "--to", agent.client.run("web-1")["commit"])
+    assert refused.returncode == 5, refused.stderr
+    assert agent.wait_run(agent.client.rollback(agent.client.run("web-2")["commit"])["id"])["state"] == "success"
+    shop.commit({"hello": "four\n"})
+    assert agent.run("web")["state"] == "awaiting_approval", "the hold"
+
+    told = agent.cli("events")
+    assert any("gc" in line and "image=1" in line for line in told.stdout.splitlines()), told.stdout
+    lines = agent.cli("events", "--all", "--run", "web-1", "--json", "--limit", "0").stdout.splitlines()
+    assert {json.loads(line)["run"] for line in lines} == {"web-1"}
+    assert len(lines) > len(agent.cli("events", "--all", "--run", "web-1", "--limit", "2").stdout.splitlines()) == 2
+    assert agent.cli("events", "--actor", "nobody-at-all").stdout == ""
+    assert agent.cli("events", "--since", "2100-01-01").stdout == ""
+    assert agent.cli("events", "--since", "yesterday").returncode == 2
