@@ -17,7 +17,10 @@ import httpx
 from harness.engine import docker
 from seamless.stages.registry import Credentials
 
-_HTPASSWD = "acme:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"  # acme, secret
+_HTPASSWD = """\
+acme:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a
+AWS:$2b$05$abcdefghijklmnopqrstuu/4ofrUS75HrKu6f.iuRo0I/XlrmpqlC
+"""  # secret, and the token of moto's ECR
 
 
 @dataclass(frozen=True)
