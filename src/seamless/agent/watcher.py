@@ -2,7 +2,8 @@
 
 A look compares what the remote has now with what each service was decided about, so it finds the same news whether a
 timer or a webhook caused it, and whatever was missed, doubled or told in the wrong order meanwhile. Refs are asked of
-git, which costs no quota; a forge's API is asked only when git shows a change, or its last answer is old.
+git, which costs no quota. The API is asked when git shows a change, its last answer is old, or a pull request's run may
+have become pointless; what finds nothing new costs no quota there either.
 """
 
 from __future__ import annotations
@@ -221,7 +222,8 @@ class Watcher:
         if numbers is not None:
             return await self._ask_for_each(self._github, repository, numbers)
         pulls = {ref: commit for ref, commit in listed.items() if pull_request_number(ref) is not None}
-        if pulls == self._pulls and time.monotonic() - self._pulls_at < _API_ANSWER_OLD_S:
+        is_fresh = pulls == self._pulls and time.monotonic() - self._pulls_at < _API_ANSWER_OLD_S
+        if is_fresh and not await self._resources.store.runs.any_of_pull_requests(list(self.services)):
             return None
         answer = await self._github.open_pull_requests(repository, etag=self._etag)
         self._pulls, self._pulls_at = pulls, time.monotonic()

@@ -151,7 +151,13 @@ class FakeGitHub(ThreadingHTTPServer):
         event = f"pull-request-{action.replace('_', '-')}"
         payload = description().sample_event(event, action=action, number=pull.number, **more)
         shape = self.pull_shape(repository, pull, "pull-request")
-        payload["pull_request"] |= {key: value for key, value in shape.items() if value is not None}
+        told = ("number", "title", "state", "draft", "merged_at", "merge_commit_sha", "updated_at")
+        payload["pull_request"] |= {key: shape[key] for key in told if shape.get(key) is not None}
+        for side in ("head", "base"):
+            payload["pull_request"][side] |= {key: shape[side][key] for key in ("label", "ref", "sha")}
+            if shape[side]["repo"] is not None:
+                shown = {key: shape[side]["repo"][key] for key in ("id", "name", "full_name")}
+                payload["pull_request"][side]["repo"] |= shown
         payload["repository"] |= shapes.repository(repository, self.url, "repository-webhooks")
         description().check_event(event, payload)
         self._tell(repository, "pull_request", payload)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -161,6 +162,15 @@ class Runs:
             " AND state IN ('idle', 'in_progress', 'awaiting_approval') ORDER BY rowid",
             (service, ref),
         )
+
+    async def any_of_pull_requests(self, services: Sequence[str]) -> bool:
+        """Whether a run of a pull request, of one of these services, has not ended."""
+        row = await self._db.row(
+            "SELECT 1 FROM runs WHERE state IN ('idle', 'in_progress', 'awaiting_approval')"
+            " AND trigger IN ('pr_open', 'pr_sync') AND service IN (SELECT value FROM json_each(?)) LIMIT 1",
+            (json.dumps(services),),
+        )
+        return row is not None
 
     async def word_for(self, service: str, ref: str, commit: str) -> Approval | None:
         """The approval that somebody gave for that commit of a fork's pull request."""
