@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from seamless.cli import completing
 from seamless.cli.session import Session, print_json, session_of
 from seamless.errors import RefusedError, UsageError
 
@@ -20,7 +21,7 @@ Release = Annotated[bool, typer.Option("--release", help="End the service's hold
 Rewritten = Annotated[
     bool, typer.Option("--allow-rewritten", help="Although production's commit is not among the ancestors.")
 ]
-Service = Annotated[str, typer.Argument(metavar="SERVICE")]
+Service = Annotated[str, typer.Argument(metavar="SERVICE", autocompletion=completing.services)]
 
 
 @app.command()
@@ -60,7 +61,10 @@ def approve(
 @app.command()
 def reject(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or a service for its waiting one.")],
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", autocompletion=completing.runs, help="A run, or a service for its waiting one."),
+    ],
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="Kept with the run.")],
 ) -> None:
     """Turn down a run that waits for approval.
@@ -102,7 +106,13 @@ def rollback(
     context: typer.Context,
     to: Annotated[str, typer.Option("--to", metavar="SHA", help="Any unambiguous beginning of a deployed commit.")],
     service: Annotated[
-        str | None, typer.Argument(metavar="[SERVICE]", show_default=False, help="Default: found by the commit.")
+        str | None,
+        typer.Argument(
+            metavar="[SERVICE]",
+            autocompletion=completing.services,
+            show_default=False,
+            help="Default: found by the commit.",
+        ),
     ] = None,
     environment: Annotated[str, typer.Option("--env", metavar="ENV", help="staging or production.")] = "production",
     detach: Detach = False,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seamless.cli import completing
 from seamless.cli.session import Session, print_json, print_json_line, session_of, user_name
 from seamless.errors import UsageError
 
@@ -48,7 +49,10 @@ def up(
     memory: Annotated[int | None, typer.Option(metavar="MIB", show_default=False, help="For these services.")] = None,
     count: Annotated[int | None, typer.Option(metavar="N", show_default=False, help="Tasks of each.")] = None,
     remove: Annotated[
-        list[str] | None, typer.Option(metavar="SERVICE", show_default=False, help="Take a service out again.")
+        list[str] | None,
+        typer.Option(
+            metavar="SERVICE", autocompletion=completing.services, show_default=False, help="Take a service out again."
+        ),
     ] = None,
     vpc: Annotated[
         str | None, typer.Option(metavar="ID", show_default=False, help="Default: the region's default VPC.")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from seamless.cli import completing
 from seamless.cli.session import print_json, session_of, user_name
 
 app = typer.Typer()
@@ -60,7 +61,9 @@ def list_services(context: typer.Context, as_json: AsJson = False) -> None:
 
 @services.command("show")
 def show_service(
-    context: typer.Context, service: Annotated[str, typer.Argument(metavar="SERVICE")], as_json: AsJson = False
+    context: typer.Context,
+    service: Annotated[str, typer.Argument(metavar="SERVICE", autocompletion=completing.services)],
+    as_json: AsJson = False,
 ) -> None:
     """Show a service's parameters.
 
@@ -84,7 +87,9 @@ def show_service(
 
 @app.command()
 def images(
-    context: typer.Context, service: Annotated[str, typer.Argument(metavar="SERVICE")], as_json: AsJson = False
+    context: typer.Context,
+    service: Annotated[str, typer.Argument(metavar="SERVICE", autocompletion=completing.services)],
+    as_json: AsJson = False,
 ) -> None:
     """List a service's images, newest first.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from seamless.cli import completing
 from seamless.cli.session import print_json, print_json_line, session_of
 from seamless.errors import UsageError
 
@@ -25,8 +26,12 @@ _SHOWN_BY_DEFAULT: Final = 50
 def events(
     context: typer.Context,
     all_kinds: Annotated[bool, typer.Option("--all", help="Not only what people did: every change of state.")] = False,
-    service: Annotated[str | None, typer.Option(metavar="SERVICE", help="Of this service only.")] = None,
-    run: Annotated[str | None, typer.Option(metavar="RUN", help="Of this run only.")] = None,
+    service: Annotated[
+        str | None, typer.Option(metavar="SERVICE", autocompletion=completing.services, help="Of this service only.")
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="RUN", autocompletion=completing.runs, help="Of this run only.")
+    ] = None,
     actor: Annotated[str | None, typer.Option(metavar="NAME", help="By this user only.")] = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="From then on: 2026-11-23, or with a time.")] = None,
     limit: Annotated[int, typer.Option(metavar="N", min=0, help="The newest N; 0: all.")] = _SHOWN_BY_DEFAULT,

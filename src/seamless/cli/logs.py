@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from seamless.cli import completing
 from seamless.cli.session import Session, print_json_line, session_of
 from seamless.errors import SeamlessError, UsageError
 
@@ -28,7 +29,10 @@ _LAST_LINES_S: Final = 30.0
 @app.command()
 def logs(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or a service for its latest run.")],
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", autocompletion=completing.runs, help="A run, or a service for its latest run."),
+    ],
     stage: Annotated[
         str | None, typer.Argument(metavar="[STAGE]", help="Default: all, in order.", show_default=False)
     ] = None,

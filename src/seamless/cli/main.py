@@ -44,7 +44,6 @@ _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]  # Click's, whiche
 
 app = typer.Typer(
     name="seamless",
-    add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -114,7 +113,7 @@ app.add_typer(agent.app, name="agent")
 app.add_typer(services.app, name="service")
 app.add_typer(environments.app, name="env")
 app.add_typer(notify.app, name="notify")
-for room in (history, backups, init, examining, runs, logs, deploys, fleet, shell, demo, tui):
+for room in (init, examining, runs, logs, deploys, fleet, shell, tui, history, backups, demo):
     app.add_typer(room.app)
 
 

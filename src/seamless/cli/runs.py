@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from seamless.cli import completing
 from seamless.cli.deploys import AsJson, Detach, show_or_follow
 from seamless.cli.session import print_json, session_of, user_name
 from seamless.errors import UsageError
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
     from seamless.wire_plans import PlanJSON
 
 app = typer.Typer()
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run, or a service for its latest run.")]
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", autocompletion=completing.runs, help="A run, or a service for its latest run.")
+]
 
 
 @app.command()
 def run(
     context: typer.Context,
-    service: Annotated[str, typer.Argument(metavar="SERVICE")],
+    service: Annotated[str, typer.Argument(metavar="SERVICE", autocompletion=completing.services)],
     ref: Annotated[
         str | None,
         typer.Option("--ref", metavar="REF", show_default=False, help="Branch, tag or commit. Default: its branch."),
@@ -99,7 +102,9 @@ def _start_local(agent: Client, service: str, path: Path) -> RunJSON:
 @app.command("runs")
 def list_runs(
     context: typer.Context,
-    service: Annotated[str | None, typer.Argument(metavar="[SERVICE]", show_default=False)] = None,
+    service: Annotated[
+        str | None, typer.Argument(metavar="[SERVICE]", autocompletion=completing.services, show_default=False)
+    ] = None,
     state: Annotated[
         str | None,
         typer.Option(
@@ -165,7 +170,12 @@ def show(
 @app.command()
 def cancel(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or a service for its newest active one.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", autocompletion=completing.runs, help="A run, or a service for its newest active one."
+        ),
+    ],
     why: Annotated[str, typer.Option("--why", metavar="TEXT", show_default=False, help="Kept with the run.")] = "",
 ) -> None:
     """Cancel a run. A deploy that has begun is rolled back first.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from seamless.cli import completing
 from seamless.cli.fleet import services
 from seamless.cli.session import Session, session_of
 from seamless.errors import ConfigError, ForbiddenError, NotFoundError, RefusedError, SeamlessError, UsageError
@@ -27,7 +28,7 @@ Values = dict[tuple[str | int, ...], Any]
 
 _ASKED: Final = ("image", "install", "code_quality", "unit_test", "port", "health")
 app = services
-Service = Annotated[str, typer.Argument(metavar="SERVICE")]
+Service = Annotated[str, typer.Argument(metavar="SERVICE", autocompletion=completing.services)]
 Setting = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", show_default=False, help="Any parameter; VALUE as TOML, or text."),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from seamless.cli import completing
 from seamless.cli.session import session_of
 
 app = typer.Typer()
@@ -14,7 +15,10 @@ app = typer.Typer()
 @app.command()
 def shell(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or a service for its latest run.")],
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", autocompletion=completing.runs, help="A run, or a service for its latest run."),
+    ],
     stage: Annotated[
         str | None, typer.Argument(metavar="[STAGE]", help="Default: the stage that failed.", show_default=False)
     ] = None,
