@@ -141,7 +141,10 @@ class LogView(LogCanvas):
         self.post_message(self.Moved())
         if self._position_timer is not None:
             self._position_timer.stop()
-        self._position_timer = self.set_timer(_REST_S, lambda: self.run_worker(self._locate(), exclusive=True))
+        self._position_timer = self.set_timer(_REST_S, self._locate_soon)
+
+    def _locate_soon(self) -> None:
+        self.run_worker(self._locate(), exclusive=True, group="locate")
 
     async def _locate(self) -> None:
         if not self._page.window:

@@ -24,7 +24,7 @@ _BACKWARD_CHUNK: Final = 256 * 1024
 _SHOWN: Final = 8 * 1024  # bytes of a line that an answer has
 _ANSWER: Final = 512 * 1024  # bytes of lines in one answer
 _SGR: Final = re.compile(rb"\x1b\[[0-9:;]{0,64}m")
-_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
+_SHOWN_BYTES: Final = bytes({*range(0x20, 0x100), 0x09, 0x0A} - {0x7F})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +97,7 @@ def _line_start(fd: int, offset: int) -> int:
 
 def _hits(expression: Any, data: bytes, base: int) -> Iterator[Match]:
     """The lines of `data`, which lies at `base`, in which there is something to be found; each once."""
-    seen = data.replace(b"\r\n", b"\n")
-    seen = _SGR.sub(b"", seen)
-    if _CONTROL.search(seen):
-        sanitiser = Sanitiser(colour=False)
-        seen = (sanitiser.feed(seen) + sanitiser.finish()).encode()
+    seen = _seen(data) if data.translate(None, _SHOWN_BYTES) else data
     same = len(seen) == len(data)
     starts = [] if same else _starts(data)
     seen_starts = [] if same else _starts(seen)
@@ -120,6 +116,15 @@ def _hits(expression: Any, data: bytes, base: int) -> Iterator[Match]:
         if after < 0:
             return
         at = after + 1
+
+
+def _seen(data: bytes) -> bytes:
+    """What people see of whole lines."""
+    seen = _SGR.sub(b"", data.replace(b"\r\n", b"\n"))
+    if seen.translate(None, _SHOWN_BYTES):
+        sanitiser = Sanitiser(colour=False)
+        seen = (sanitiser.feed(seen) + sanitiser.finish()).encode()
+    return seen
 
 
 def _starts(data: bytes) -> list[int]:
