@@ -161,6 +161,8 @@ def _handler(agent: FakeAgent) -> type[BaseHTTPRequestHandler]:
                 return self._lines(agent.ndjson[path])
             if path == "events":
                 after, limit = int(query["after"]), int(query["limit"])
+                if "before" in query:
+                    return self._json(200, agent.events[::-1][:limit])
                 return self._json(200, [one for one in agent.events if one["id"] > after][:limit])
             if parts[0] == "runs" and parts[-1] == "log" and parts[1] in agent.runs:
                 return self._log(parts[1], parts[3], query)

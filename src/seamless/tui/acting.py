@@ -16,7 +16,7 @@ from seamless.model import NEEDS, StageName, short
 from seamless.rendering.runs import approval_facts, header
 from seamless.transitions import RUN_ENDED
 from seamless.tui.dialogs import Answer, Dialog, Question
-from seamless.tui.room import ListRoom
+from seamless.tui.room import Room
 
 if TYPE_CHECKING:
     from seamless.client import Client
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class ActingRoom(ListRoom):
+class ActingRoom(Room):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "approve", "Approve", id="approve"),
         Binding("x", "reject", "Reject", show=False, id="reject"),

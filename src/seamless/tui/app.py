@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
-from textual.filter import LineFilter
+from textual.filter import LineFilter, NoColor
 from textual.theme import Theme
 
 from seamless.errors import SeamlessError
 from seamless.logtext import glyphs
 from seamless.paths import state_dir
 from seamless.rendering.runs import Viewer
-from seamless.tui.feed import Feed, Lost, Standing
+from seamless.tui.feed import Feed, Lost, Standing, on_loop
 from seamless.tui.fleet import FleetRoom
 from seamless.tui.guide import Commands, guide
 from seamless.tui.output import EncodableOnly, lacks_unicode
@@ -81,8 +81,8 @@ class SeamlessApp(App[None]):
     ENABLE_COMMAND_PALETTE = True
     COMMANDS: ClassVar = {Commands}
     CSS = """
-    Toast { max-width: 100%; width: auto; background: $background; border-left: outer $primary; padding: 0 1; }
-    Toast.-error { border-left: outer $error; }
+    Toast { max-width: 100%; width: 72; background: $background; border: round $primary; padding: 0 1; }
+    Toast.-error { border: round $error; }
     CommandPalette > Vertical { max-height: 80%; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -118,7 +118,7 @@ class SeamlessApp(App[None]):
         self.theme = DEFAULT_THEME if self.no_color else settings.theme
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        filters = super().get_line_filters()
+        filters = [NoColor()] if self.no_color else super().get_line_filters()
         return filters if self._filter is None else [*filters, self._filter]
 
     # The agent
@@ -146,12 +146,7 @@ class SeamlessApp(App[None]):
             self.notify(problem, severity="warning", markup=False)
         self.theme_changed_signal.subscribe(self, self._keep_theme)
         self.set_interval(1.0, self._tick)
-        loop = asyncio.get_running_loop()
-
-        def wake() -> None:
-            loop.call_soon_threadsafe(self._take_news)
-
-        self._feed = Feed(self.socket, wake)
+        self._feed = Feed(self.socket, on_loop(self._take_news))
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:

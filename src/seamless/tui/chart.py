@@ -40,13 +40,15 @@ def critical_path(stages: Sequence[StageJSON], now: datetime) -> set[str]:
         ended = started[name]["ended_at"]
         return moment(ended) if ended else now
 
-    order = list(StageName)
-    at: StageName | None = max(started, key=lambda name: (end(name), order.index(name)))
+    def lateness(name: StageName) -> tuple[datetime, bool, int]:
+        """What was cancelled because another one ended did not make anybody wait."""
+        return end(name), started[name]["state"] != "cancelled", list(StageName).index(name)
+
+    at: StageName | None = max(started, key=lateness)
     path: set[str] = set()
     while at is not None:
         path.add(at)
-        before = list(_needs(at, started))
-        at = max(before, key=lambda name: (end(name), order.index(name)), default=None)
+        at = max(_needs(at, started), key=lateness, default=None)
     return path
 
 

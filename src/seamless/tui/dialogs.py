@@ -73,7 +73,7 @@ class Dialog(ModalScreen[Answer | None]):
     Dialog Input { border: none; height: 1; padding: 0; background: $background; text-style: underline; }
     Dialog Input:focus { border: none; }
     Dialog Horizontal { height: 1; align-horizontal: right; margin-top: 1; }
-    Dialog Button { margin-left: 2; height: 1; border: none; min-width: 8; background: $background;
+    Dialog Button { margin-left: 2; height: 1; border: none !important; min-width: 8; background: $background;
         color: $foreground; text-style: none; }
     Dialog Button:focus { text-style: bold reverse; border: none; background: $background; color: $foreground; }
     Dialog Button:disabled { text-style: dim; border: none; background: $background; }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import math
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -18,6 +21,18 @@ if TYPE_CHECKING:
 
 _AGAIN_S: Final = 3.0
 _NEWEST: Final = 2**62
+
+
+def on_loop(callback: Callable[[], None]) -> Callable[[], None]:
+    """What a thread calls to have `callback` called on the running loop, as if from here: Textual finds its app in the
+    context. Once the loop is closed it does nothing."""
+    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+
+    def wake() -> None:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(callback, context=context)
+
+    return wake
 
 
 @dataclass(frozen=True, slots=True)

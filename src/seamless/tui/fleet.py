@@ -14,9 +14,9 @@ from seamless.logtext import plain, word
 from seamless.rendering.formats import age_of
 from seamless.rendering.runs import STYLES, Viewer
 from seamless.rendering.tables import head_cell, now_briefly, now_text, release_cells
-from seamless.tui.acting import ActingRoom
 from seamless.tui.bars import TitleBar
 from seamless.tui.listing import Column, Listing, Row
+from seamless.tui.listroom import ListRoom
 
 if TYPE_CHECKING:
     from seamless.wire import ReleaseJSON, ServiceStatusJSON
@@ -38,7 +38,7 @@ def _columns(width: int) -> Sequence[Column]:
     ]
 
 
-class FleetRoom(ActingRoom):
+class FleetRoom(ListRoom):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Back", show=False, id="back")]
     command = "seamless status"
 
@@ -67,6 +67,9 @@ class FleetRoom(ActingRoom):
         listing.waiting = not self.home.fleet_known
         listing.show([_row(status, viewer, width) for status in self.home.fleet.values()])
         self._show_title(viewer)
+
+    def show_place(self) -> None:
+        self._show_title(self.home.viewer())
 
     def _show_title(self, viewer: Viewer) -> None:
         fleet = self.home.fleet.values()

@@ -15,9 +15,9 @@ from seamless.logtext import plain
 from seamless.model import short
 from seamless.rendering.formats import moment
 from seamless.rendering.runs import STYLES, Viewer
-from seamless.tui.acting import ActingRoom
 from seamless.tui.bars import TitleBar
 from seamless.tui.listing import Column, Listing, Row
+from seamless.tui.listroom import ListRoom
 
 if TYPE_CHECKING:
     from seamless.wire import EventJSON
@@ -36,7 +36,7 @@ def _columns(width: int) -> Sequence[Column]:
     ]
 
 
-class HistoryRoom(ActingRoom):
+class HistoryRoom(ListRoom):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("A", "audit", "Actions only/all", id="audit"),
     ]

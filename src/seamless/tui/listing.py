@@ -73,6 +73,9 @@ class Listing(Widget, can_focus=True):
     class Chosen(_OfListing):
         """Enter, on the row `key`."""
 
+    class Moved(_OfListing):
+        """The cursor is on the row `key` now, or other rows are shown."""
+
     class NearEnd(_OfListing):
         """The cursor has come to the last row: there may be older ones to fetch."""
 
@@ -213,6 +216,7 @@ class Listing(Widget, can_focus=True):
         return max(1, self.size.height - 1)
 
     def _place(self, number: int) -> None:
+        self.post_message(self.Moved(self, self.key or ""))
         number = max(0, min(number, len(self.shown) - 1))
         before, self.cursor = self.cursor, number
         top = min(max(self._top, number - self._page + 1), number, max(0, len(self.shown) - self._page))

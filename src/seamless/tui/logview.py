@@ -13,6 +13,7 @@ from textual.binding import BindingType
 from textual.message import Message
 
 from seamless.errors import AgentUnreachableError, SeamlessError
+from seamless.tui.feed import on_loop
 from seamless.tui.follower import Follower
 from seamless.tui.logcanvas import LogCanvas
 from seamless.tui.logkeys import KEYS
@@ -57,6 +58,7 @@ class LogView(LogCanvas):
         self._searching = False
         self._said = ""
         self._position: LogPositionJSON | None = None
+        self._located = -1  # the mark that it is the position of
         self._position_timer: Any = None
         self._growing = False
 
@@ -100,11 +102,7 @@ class LogView(LogCanvas):
         lines = self._page.lines
         lines.grow(await self._ask(lambda agent: agent.log_size(run, stage)))
         if self._live and self._follower is None:
-            loop = asyncio.get_running_loop()
-
-            def wake() -> None:
-                loop.call_soon_threadsafe(self._grow)
-
+            wake = on_loop(self._grow)
             self._follower = Follower(self.home.socket, run, stage, lines.size, wake)
         if self._following:
             await self._show_end()
@@ -156,7 +154,7 @@ class LogView(LogCanvas):
         except SeamlessError:
             return
         if mark == self._page.mark and (run, stage) == (self.run, self.stage):
-            self._position = found
+            self._position, self._located = found, mark
             self.post_message(self.Moved())
 
     def describe(self) -> tuple[str, str]:
@@ -170,7 +168,7 @@ class LogView(LogCanvas):
             parts.append("following" if self._following else f"paused  +{self._new} new" if self._new else "paused")
         if self._said:
             parts.append(self._said)
-        position = self._position if self._position and self._position["offset"] <= self._page.mark else None
+        position = self._position if self._located == self._page.mark else None
         seen = self._page.in_sight()
         end = seen[-1].next if seen else 0
         return "  ".join(parts), where(position, end, self._page.lines.size, self._left)

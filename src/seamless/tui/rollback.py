@@ -15,10 +15,10 @@ from seamless.logtext import plain
 from seamless.model import short
 from seamless.rendering.formats import age_of, local_time
 from seamless.rendering.runs import Viewer
-from seamless.tui.acting import ActingRoom
 from seamless.tui.bars import TitleBar
 from seamless.tui.dialogs import Question
 from seamless.tui.listing import Column, Listing, Row
+from seamless.tui.listroom import ListRoom
 
 if TYPE_CHECKING:
     from seamless.wire import DeploymentJSON, EventJSON, ImageJSON
@@ -31,7 +31,7 @@ class Images(Listing):
     ]
 
 
-class RollbackRoom(ActingRoom):
+class RollbackRoom(ListRoom):
     def __init__(self, service: str) -> None:
         super().__init__()
         self._service = service

@@ -19,7 +19,6 @@ from seamless.errors import SeamlessError
 from seamless.logtext import plain
 from seamless.rendering.formats import age
 from seamless.tui.bars import Banner, KeyBar, TitleBar
-from seamless.tui.listing import Listing
 
 if TYPE_CHECKING:
     from seamless.tui.app import SeamlessApp
@@ -169,24 +168,3 @@ class Room(Screen[None]):
     def action_leave(self) -> None:
         if len(self.app.screen_stack) > 2:
             self.app.pop_screen()
-
-
-class ListRoom(Room):
-    """A screen whose lists can be filtered."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("slash", "filter", "Filter", id="filter")]
-
-    @property
-    def listing(self) -> Listing:
-        """The one in front."""
-        return self.query_one(Listing)
-
-    def action_filter(self) -> None:
-        listing = self.listing
-        self.query_one(Prompt).ask("/", lambda _: None, value=listing.pattern, changed=listing.filter)
-
-    def action_leave(self) -> None:
-        if self.listing.pattern:
-            self.listing.filter("")
-        else:
-            super().action_leave()

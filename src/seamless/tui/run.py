@@ -286,7 +286,7 @@ class RunRoom(ActingRoom):
         elif self.has_class("-log"):
             self.remove_class("-log")
         else:
-            super(ActingRoom, self).action_leave()
+            super().action_leave()
 
     def action_evidence(self) -> None:
         if self._run is not None:
@@ -354,6 +354,8 @@ def _write(agent: Client, run: str, stage: str, path: Path) -> int:
 def time_of_day(text: str, after: datetime) -> str:
     """The first such local time at or after the minute of `after`, as ISO. Raises ValueError."""
     hour, minute, *second = (int(part) for part in text.split(":"))
+    if len(second) > 1:
+        raise ValueError(text)
     began = after.astimezone()
     at = began.replace(hour=hour, minute=minute, second=second[0] if second else 0, microsecond=0)
     return (at if at >= began.replace(second=0, microsecond=0) else at + timedelta(days=1)).isoformat()

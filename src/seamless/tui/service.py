@@ -17,9 +17,9 @@ from seamless.model import short
 from seamless.rendering.formats import age_of, local_time
 from seamless.rendering.runs import STYLES, Viewer, ref_name
 from seamless.rendering.tables import now_text, state_text, took
-from seamless.tui.acting import ActingRoom
 from seamless.tui.bars import TitleBar
 from seamless.tui.listing import Column, Listing, Row
+from seamless.tui.listroom import ListRoom
 
 if TYPE_CHECKING:
     from seamless.wire import DeploymentJSON, EventJSON, ImageJSON, RunJSON
@@ -67,7 +67,7 @@ def _deployment_columns(_: int) -> Sequence[Column]:
     ]
 
 
-class ServiceRoom(ActingRoom):
+class ServiceRoom(ListRoom):
     DEFAULT_CSS = "ServiceRoom ContentSwitcher { height: 1fr; }"
 
     BINDINGS: ClassVar[list[BindingType]] = [

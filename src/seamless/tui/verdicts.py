@@ -41,6 +41,11 @@ def proof(run: RunJSON) -> list[Text]:
             lines.extend(Text(f"      {line}") for line in message.splitlines())
         lines += [Text()] if found else []
     for stage in run["stages"]:
+        told = evidence.explanation(stage)
+        lines += (
+            [Text(f"{stage['name']} explains", "bold"), *(Text(f"  {line}") for line in told), Text()] if told else []
+        )
+    for stage in run["stages"]:
         peers = [peer for peer in stage["detail"].get("peers") or [] if isinstance(peer, dict)]
         if peers:
             lines.append(Text(f"{stage['name']} ran against", "bold"))
@@ -50,11 +55,14 @@ def proof(run: RunJSON) -> list[Text]:
 
 def all_evidence(run: RunJSON, viewer: Viewer) -> list[Text]:
     """Everything that a run tells."""
+    told = letting_through(run, viewer) if run["approval"] else verdict(run, viewer)
+    if run["state"] == "failure":
+        told = [line for line in told if not line.plain.startswith(" ")]  # the tests follow, all of them
     lines = [
         header(run, viewer),
         *details(run, viewer),
         Text(),
-        *(letting_through(run, viewer) if run["approval"] else verdict(run, viewer)),
+        *told,
         Text(),
         *proof(run),
         Text("Stages", "bold"),

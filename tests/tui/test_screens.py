@@ -1,0 +1,400 @@
+"""What each screen shows at three sizes, and what its keys do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.fake_agent import FakeAgent, error, run
+from seamless.logtext import ASCII_GLYPHS
+from seamless.tui.settings import Settings
+
+from .screens import SIZES, Driver, at, golden, in_front_of
+
+pytestmark = [
+    pytest.mark.fake,
+    # httpcore leaves a Unix socket that could not be connected to the garbage collector
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
+]
+
+UPDATE = bool(os.environ.get("SEAMLESS_GOLDENS"))
+
+
+async def to_fleet(user: Driver) -> None:
+    await user.sees("search-9 unit_test")
+
+
+async def to_service(user: Driver) -> None:
+    await user.press("j", "enter")
+    await user.sees("inventory-18")
+
+
+async def to_images(user: Driver) -> None:
+    await to_service(user)
+    await user.press("2")
+    await user.sees("88a1e02")
+
+
+async def to_deployments(user: Driver) -> None:
+    await to_service(user)
+    await user.press("3")
+    await user.sees("production   7d01c9e")
+
+
+async def to_failed_run(user: Driver) -> None:
+    await user.press("j", "j", "j", "l")
+    await user.sees("FAIL declines", "% of")
+
+
+async def to_running_run(user: Driver) -> None:
+    await user.press("G", "l")
+    await user.sees("following", "two")
+
+
+async def to_evidence(user: Driver) -> None:
+    await to_failed_run(user)
+    await user.press("v")
+    await user.sees("Failed tests of unit_test")
+
+
+async def to_approval(user: Driver) -> None:
+    await user.press("j", "a")
+    await user.sees("Approve inventory-19 for production?")
+
+
+async def to_rollback(user: Driver) -> None:
+    await user.press("j", "b")
+    await user.sees("now, since")
+
+
+async def to_rollback_question(user: Driver) -> None:
+    await to_rollback(user)
+    await user.press("G", "enter")
+    await user.sees('Type "inventory"')
+
+
+async def to_help(user: Driver) -> None:
+    await user.press("question_mark")
+    await user.sees("Every action", "Approve") if user.app.size.height > 40 else await user.sees("Approve", "approve")
+
+
+PLACES = [
+    to_fleet,
+    to_service,
+    to_images,
+    to_deployments,
+    to_failed_run,
+    to_running_run,
+    to_evidence,
+    to_approval,
+    to_rollback,
+    to_rollback_question,
+    to_help,
+]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_screens_look_as_they_are_kept(shop: FakeAgent, size: tuple[int, int]) -> None:
+    async def main() -> None:
+        wrong = []
+        async with in_front_of(shop, size) as user:
+            for go in PLACES:
+                await go(user)
+                screen = await user.rests()
+                assert max(map(len, screen.split("\n"))) <= size[0]
+                try:
+                    golden(go.__name__.removeprefix("to_"), size, screen, UPDATE)
+                except AssertionError as error:
+                    wrong.append(str(error))
+                while len(user.app.screen_stack) > 2:
+                    await user.press("escape")
+                await user.press("g")
+        assert not wrong, "\n".join(wrong)
+
+    asyncio.run(main())
+
+
+def test_a_narrow_terminal_has_one_pane(shop: FakeAgent) -> None:
+    async def main() -> None:
+        async with in_front_of(shop, (60, 20)) as user:
+            await user.press("j", "j", "j", "l")
+            screen = await user.sees("code_quality")
+            assert "declines are retried" in screen
+            assert "test 199" not in screen
+            await user.press("enter")
+            await user.sees("test 199", gone="code_quality")
+            await user.resize(100, 30)
+            await user.press("escape")
+            await user.sees("test 199", "code_quality")
+
+    asyncio.run(main())
+
+
+def test_an_event_is_on_the_screen_within_200_ms(shop: FakeAgent) -> None:
+    async def main() -> None:
+        async with in_front_of(shop, (220, 24)) as user:
+            await user.sees("search-9 unit_test")
+            fleet = shop.answers["GET", "status"][1]  # type: ignore[index]
+            fleet[4]["running"] = []
+            fleet[4]["waiting"] = shop.runs["search-9"]
+            shop.answers["GET", "status"] = (200, fleet[4:])
+            times = []
+            for stage in ("unit_test", "build", "prepare"):
+                fleet[4]["red_since"] = {"since": at("14:00:00"), "run": f"of-{stage}", "stage": None, "reason": None}
+                began = time.perf_counter()
+                shop.move("search-9", "failure", stage=stage)
+                await user.sees(f"of-{stage}")
+                times.append(time.perf_counter() - began)
+            assert min(times) < 0.2, times
+            asked = [query for _, path, query, _ in shop.requests if path == "status"]
+            assert asked[-1] == {"service": "search"}
+
+    asyncio.run(main())
+
+
+def test_lists_are_filtered_and_sorted(shop: FakeAgent) -> None:
+    async def main() -> None:
+        async with in_front_of(shop) as user:
+            await user.press("slash")
+            await user.type("not 0c3")
+            await user.press("enter")
+            screen = await user.sees("notification", gone="gateway")
+            assert "1/1" in screen
+            await user.press("escape")
+            await user.sees("gateway")
+            await user.press("o")
+            screen = await user.sees("sorted by urgency")
+            assert screen.index("inventory") < screen.index("payment") < screen.index("notification")
+
+    asyncio.run(main())
+
+
+def posted(agent: FakeAgent) -> list[tuple[str, Any]]:
+    return [(path, json.loads(body or b"null")) for method, path, _, body in agent.requests if method == "POST"]
+
+
+async def approve(user: Driver) -> None:
+    await to_approval(user)
+    await user.press("tab", "tab", "enter")
+
+
+async def reject(user: Driver) -> None:
+    await user.press("j", "x")
+    await user.sees("Reject inventory-19?")
+    await user.type("not now")
+    await user.press("enter", "tab", "enter")
+
+
+async def roll_back(user: Driver) -> None:
+    await to_rollback_question(user)
+    await user.type("inventory")
+    await user.press("enter", "tab", "enter")
+
+
+async def roll_staging_back(user: Driver) -> None:
+    await to_rollback(user)
+    await user.press("e")
+    await user.sees("in staging")
+    await user.press("enter")
+    await user.sees("Roll staging of inventory back to 9f3c2ab?")
+    await user.press("tab", "enter")
+
+
+async def start(user: Driver) -> None:
+    await user.press("r")
+    await user.sees("Run the pipeline for gateway")
+    await user.type("main2")
+    await user.press("tab", "space", "tab", "tab", "tab", "tab", "enter")
+
+
+async def cancel(user: Driver) -> None:
+    await user.press("G", "c")
+    await user.sees("Cancel search-9?")
+    await user.press("enter", "tab", "enter")
+
+
+async def rerun_from(user: Driver) -> None:
+    await to_failed_run(user)
+    await user.press("R")
+    await user.sees("From unit_test")
+    await user.press("tab", "enter")
+
+
+async def hold(user: Driver) -> None:
+    await user.press("H")
+    await user.sees("Put gateway on hold?")
+    await user.type("sale")
+    await user.press("enter", "tab", "enter")
+
+
+async def release(user: Driver) -> None:
+    await user.press("j", "j", "U")
+    await user.sees("duplicate e-mails")
+    await user.press("tab", "enter")
+
+
+async def promote(user: Driver) -> None:
+    await user.press("p")
+    await user.sees("staging runs     fc010d4")
+    await user.press("tab", "enter")
+
+
+@pytest.mark.parametrize(
+    ("act", "path", "body"),
+    [
+        (approve, "runs/inventory-19/approve", {"release": False, "allow_rewritten": False}),
+        (reject, "runs/inventory-19/reject", {"why": "not now"}),
+        (
+            roll_back,
+            "rollbacks",
+            {"to": "88a1e02" + "0" * 33, "service": "inventory", "environment": "production"},
+        ),
+        (
+            roll_staging_back,
+            "rollbacks",
+            {"to": "9f3c2ab" + "0" * 33, "service": "inventory", "environment": "staging"},
+        ),
+        (
+            start,
+            "services/gateway/runs",
+            {"ref": "main2", "checks": True, "staging": False, "rebuild": False},
+        ),
+        (cancel, "runs/search-9/cancel", {"why": ""}),
+        (rerun_from, "runs/payment-43/rerun", {"from_stage": "unit_test"}),
+        (hold, "services/gateway/hold", {"why": "sale"}),
+        (release, "services/notification/release", {}),
+        (promote, "services/gateway/promote", {"release": False, "allow_rewritten": False}),
+    ],
+)
+def test_actions_are_asked_of_the_agent_and_its_refusal_is_shown(
+    shop: FakeAgent, act: Callable[[Driver], Awaitable[None]], path: str, body: dict[str, Any]
+) -> None:
+    shop.answers["POST", path] = (403, error("forbidden", "ann may not do this", "ask an [admin]"))
+
+    async def main() -> None:
+        async with in_front_of(shop) as user:
+            await act(user)
+            await user.sees("ann may not do this. ask an [admin]")
+
+    asyncio.run(main())
+    assert posted(shop) == [(path, body)]
+
+
+@pytest.mark.parametrize("go", [to_approval, to_rollback_question])
+def test_enter_alone_does_nothing_that_cannot_be_undone(
+    shop: FakeAgent, go: Callable[[Driver], Awaitable[None]]
+) -> None:
+    async def main() -> None:
+        async with in_front_of(shop) as user:
+            await go(user)
+            await user.press("enter", "enter", "enter")
+            await asyncio.sleep(0.1)
+
+    asyncio.run(main())
+    assert posted(shop) == []
+
+
+def test_a_production_rollback_needs_the_name_typed_to_the_letter(shop: FakeAgent) -> None:
+    async def main() -> None:
+        async with in_front_of(shop) as user:
+            await to_rollback_question(user)
+            await user.type("inventor")
+            await user.press("enter", "tab", "enter", "tab", "enter")
+            await asyncio.sleep(0.1)
+
+    asyncio.run(main())
+    assert posted(shop) == []
+
+
+def test_a_run_that_is_started_is_shown(shop: FakeAgent) -> None:
+    shop.runs["gateway-8"] = run("gateway-8", "idle")
+    shop.answers["POST", "services/gateway/runs"] = (201, shop.runs["gateway-8"])
+
+    async def main() -> None:
+        async with in_front_of(shop) as user:
+            await user.press("r")
+            await user.sees("Run the pipeline for gateway")
+            await user.press("enter", "tab", "enter")
+            await user.sees("gateway-8  main")
+
+    asyncio.run(main())
+
+
+def test_every_action_is_in_the_palette_with_its_key(shop: FakeAgent) -> None:
+    async def main() -> None:
+        async with in_front_of(shop, (100, 50)) as user:
+            bound = {
+                active.binding.description for active in user.app.screen.active_bindings.values() if active.binding.id
+            }
+            assert {"Approve", "Roll back", "Hold", "Quit", "Events"} <= bound
+            await user.press("ctrl+p")
+            await user.sees("Approve  [a]", "Hold  [H]", "Roll back  [b]")
+            await user.type("hold")
+            await user.sees("Hold  [H]", gone="Approve  [a]")
+            await user.press("enter", "enter")
+            await user.sees("Put gateway on hold?")
+
+    asyncio.run(main())
+
+
+def test_settings_last(shop: FakeAgent, tmp_path: Path) -> None:
+    file = tmp_path / "tui.toml"
+    file.write_text('# mine\n[keys]\nhold = "ctrl+o"\n')
+
+    async def main() -> None:
+        async with in_front_of(shop, settings=Settings.load(file)) as user:
+            await user.press("ctrl+o")
+            await user.sees("Put gateway on hold?")
+            await user.press("escape")
+            user.app.theme = "nord"
+            await user.press("j")
+
+    asyncio.run(main())
+    assert Settings.load(file).theme == "nord"
+    assert file.read_text().startswith("# mine\n")
+
+
+def test_what_cannot_be_used_of_the_settings_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "tui.toml"
+    file.write_text('theme = 3\nmouse = false\ncolour = "red"\n[keys]\nopen = 3\n')
+    settings = Settings.load(file)
+    assert (settings.theme, settings.mouse, settings.keys) == ("terminal", False, {})
+    assert len(settings.problems) == 3
+    file.write_text("theme =")
+    assert "cannot be used" in Settings.load(file).problems[0]
+
+
+def test_a_terminal_without_unicode_is_sent_ascii_only(shop: FakeAgent) -> None:
+    async def main() -> None:
+        async with in_front_of(shop, encoding="ascii") as user:
+            await user.sees(f"{ASCII_GLYPHS['failure']} red")
+            for go in (to_failed_run, to_evidence):
+                await go(user)
+                filtered = [
+                    segment.text
+                    for strip in user.app.screen._compositor.render_strips()
+                    for segment in strip.apply_filter(
+                        user.app.get_line_filters()[-1], user.app.screen.styles.background
+                    )
+                ]
+                assert "".join(filtered).isascii()
+                await user.press("escape", "escape", "g")
+                await user.sees("5 services")
+
+    asyncio.run(main())
+
+
+def test_no_agent_at_all_is_told_with_what_to_do(home: Path) -> None:
+    async def main() -> None:
+        async with in_front_of(home / "no.sock") as user:
+            await user.sees("no agent answers", "seamless agent start")
+            await user.press("q")
+
+    asyncio.run(main())
