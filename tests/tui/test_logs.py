@@ -188,7 +188,7 @@ def test_a_time_of_day_is_the_next_one_after_the_stage_began(home: object) -> No
 
 @pytest.mark.parametrize("text", ["", "25:00", "12", "a:b", "1:2:3:4"])
 def test_what_is_no_time_of_day(text: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         time_of_day(text, NOW)
 
 
@@ -205,7 +205,7 @@ def test_the_critical_path_goes_back_over_what_was_waited_for() -> None:
     assert critical_path(cast("Any", failed_run()["stages"]), NOW) == {"prepare", "unit_test"}
     assert not critical_path([], NOW)
     times = spans(stages, NOW)
-    assert times["integration_test"] == (20, 30)
-    assert times["deploy_production"] == (30, 40)  # the five minutes of waiting are no work
+    assert list(times["integration_test"]) == [20, 30]
+    assert list(times["deploy_production"]) == [30, 40]  # the five minutes of waiting are no work
     running: Any = [{**passed("prepare", "14:00:00", "14:00:04"), "ended_at": None, "state": "in_progress"}]
     assert spans(running, datetime.fromisoformat(at("14:00:09")))["prepare"] == (0, 9)
