@@ -22,7 +22,7 @@ def assert_accounted_for(agent: Agent) -> None:
     if not agent.is_running():
         agent.start()
     agent.await_clean()
-    _await_cleaned(agent)
+    await_cleaned(agent)
     agent.stop()
     database = agent.data_dir / "seamless.db"
     assert_history_replays(database)
@@ -30,7 +30,7 @@ def assert_accounted_for(agent: Agent) -> None:
     assert left == [], f"left behind: {left}\n{agent.said()}"
 
 
-def _await_cleaned(agent: Agent) -> None:
+def await_cleaned(agent: Agent) -> None:
     """Folders go after what used them; a run is marked after all."""
     deadline = time.monotonic() + _PATIENCE_S
     while _query(agent, "SELECT id FROM runs WHERE cleaned = 0 AND ended_at IS NOT NULL"):

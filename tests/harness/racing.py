@@ -39,5 +39,4 @@ async def _all_at_once(socket: str, run: str, asked: list[str]) -> list[int]:
             body = {"why": "no"} if what == "reject" else {}
             return (await client.post(f"/runs/{run}/{what}", json=body)).status_code
 
-        await asyncio.gather(*(client.get("/version") for _ in asked))  # so that each has its connection
         return list(await asyncio.gather(*map(ask, asked)))

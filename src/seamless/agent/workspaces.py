@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 import tarfile
 from collections.abc import Set
 from pathlib import Path
@@ -28,6 +29,7 @@ from seamless.stages import WORKSPACE, Checkout, Workspace
 from seamless.transitions import RUN_ENDED, RunState
 
 _CACHE_LAYERS_MAX: Final = 9  # of mount options of a page, with room for long paths
+_LAYERS: Final = "layers"  # beside the upper folder of a view's cache: what lies below it
 _CACHE_STAGES: Final = (StageName.UNIT_TEST, StageName.CODE_QUALITY, StageName.PREPARE)  # top of the stack first
 
 
@@ -159,8 +161,8 @@ class RunWorkspaces:
         empty = 0
         if run.trust is not Trust.UNTRUSTED:
             for number, path in enumerate(parameters.caches):
-                stored = await self._store.workspaces.cache_layers(run.service, str(path))
-                layers = [self._caches / layer / "upper" for layer in stored]
+                chosen = await self._layers_under(folder / f"cache{number}", run.service, str(path))
+                layers = [self._caches / layer / "upper" for layer in chosen]
                 empty += not layers
                 written = self._views / prepared.folder / f"cache{number}" / "upper"
                 if stage.name is not StageName.PREPARE and written.exists():
@@ -176,6 +178,15 @@ class RunWorkspaces:
             for mount in mounts:
                 await self._executor.own_view(mount.source, parameters.user, image)
         return Workspace(tuple(mounts), folder / "upper", empty)
+
+    async def _layers_under(self, cache: Path, service: str, path: str) -> list[str]:
+        """The layers that a view's cache stands on. Chosen once: another run may put one on top while a container uses
+        the view, which then cannot be made anew."""
+        file = cache / _LAYERS
+        if not await asyncio.to_thread(file.exists):
+            layers = await self._store.workspaces.cache_layers(service, path)
+            await asyncio.to_thread(_write_layers, file, layers)
+        return await asyncio.to_thread(_read_layers, file)
 
     def _volume(self, view: str) -> str:
         return f"seamless-{self._installation}-{view}"
@@ -297,6 +308,9 @@ class RunWorkspaces:
         views = {view.folder for view in await self._store.workspaces.all_views()}
         trees = {tree.id for tree in await self._store.workspaces.all_trees()}
         layers = await self._store.workspaces.all_cache_layers() | {"empty"}
+        for used in self._views.glob(f"*/cache*/{_LAYERS}"):
+            if used.parts[-3] in views:
+                layers |= set(_read_layers(used))
         stray = [path for path in self._views.iterdir() if path.name not in views]
         stray += [path for path in self._trees.iterdir() if path.name not in trees]
         stray += [
@@ -307,6 +321,18 @@ class RunWorkspaces:
         stray += [path for path in self._local.iterdir() if path.stem not in active]
         if stray:
             await self._executor.remove_paths(stray)
+
+
+def _write_layers(file: Path, layers: list[str]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_suffix(".new")
+    new.write_text(json.dumps(layers), encoding="utf-8")
+    new.rename(file)
+
+
+def _read_layers(file: Path) -> list[str]:
+    layers: list[str] = json.loads(file.read_text(encoding="utf-8"))
+    return layers
 
 
 def _extract(source: Path, files: Path) -> int:
