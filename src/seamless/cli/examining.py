@@ -26,7 +26,7 @@ def check(
     offline: Annotated[bool, typer.Option("--offline", help="Only the file, and what it names on this host.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check the configuration, and all that it names.
+    """Check the configuration and what it names.
 
     The file; repositories, branches, Dockerfiles; references to secrets; images, there or pullable; Compose files. Each
     finding has the key and what mends it. Ends with 1 when something is wrong. In a pre-commit hook, add --offline.
@@ -43,7 +43,7 @@ def check(
 
 @app.command()
 def doctor(context: typer.Context, as_json: AsJson = False) -> None:
-    """Look whether this host can do what the agent needs.
+    """Look whether this host can run Seamless.
 
     Engine, BuildKit, Compose and git with their versions, disk, clock, permissions, the agent itself, and the services
     outside. Each finding has the command that mends it. Ends with 1 when something is wrong.

@@ -37,9 +37,9 @@ def events(
     limit: Annotated[int, typer.Option(metavar="N", min=0, help="The newest N; 0: all.")] = _SHOWN_BY_DEFAULT,
     as_json: Annotated[bool, typer.Option("--json", help="A line of NDJSON for each: to export.")] = False,
 ) -> None:
-    """Show the audit log: who did what, when, to what.
+    """Show the audit log: who did what, when.
 
-    Oldest first. It is kept when runs are removed for their age.
+    Oldest first. It stays when runs are removed for their age.
 
     \b
     Examples:
