@@ -35,6 +35,11 @@ def connect(readers: Mapping[str, Reader]) -> None:
     _connected.update(readers)
 
 
+def can_read(ref: SecretRef) -> bool:
+    """Whether this program knows how to read such a reference; the secret itself may be missing."""
+    return ref.source in _OF_THE_HOST or ref.source in _connected
+
+
 def resolve(ref: SecretRef) -> str:
     """The secret, without one newline at its end. Reads files and asks AWS: call it from a thread.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from seamless.agent.doctor import examine
 from seamless.config import load_config
 from seamless.findings import Finding
 from seamless.forges.git import GitForge
+from seamless.secretrefs import SecretUnreadableError
 
 COMPOSE = "services:\n  tests:\n    image: {image}\n  db:\n    image: {image}\n"
 
@@ -62,6 +63,32 @@ def test_what_lies_on_this_host_is_looked_at_offline(tmp_path: Path, monkeypatch
         "services.x.git.key": "ok",
     }
     assert "a long secret" not in str(findings)
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_secret_that_cannot_be_looked_at_from_here_is_not_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
+) -> None:
+    asked: list[str] = []
+
+    def read(places: Sequence[str]) -> dict[str, str | SecretUnreadableError]:
+        asked.extend(places)
+        return dict.fromkeys(places, "a long secret")
+
+    monkeypatch.setattr("seamless.secretrefs._connected", {"ssm": read})
+    (tmp_path / "seamless.toml").write_text(
+        '[services.x]\nrepo = "/nowhere"\nsecrets = { A = { ssm = "/a" }, B = { secretsmanager = "b" } }\n'
+        '[environments.production]\ntarget = "ecs"\ncluster = "prod"\n'
+        '[services.x.environments.production]\nsecrets = { C = { ssm = "/c" } }\n'
+    )
+    findings = found(tmp_path, offline=offline)
+    assert {key: findings[f"services.x.{key}"].level for key in ("secrets.A", "secrets.B")} == {
+        "secrets.A": "not_checked" if offline else "ok",
+        "secrets.B": "not_checked",
+    }
+    of_task = findings["services.x.environments.production.secrets.C"]
+    assert of_task.what == '{ ssm = "/c" } is read by ECS; a deployment looks that it is there'
+    assert asked == ([] if offline else ["/a"])
 
 
 @pytest.mark.engine

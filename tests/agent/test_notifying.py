@@ -159,6 +159,21 @@ def test_a_notice_is_stored_with_its_event_or_not_at_all(tmp_path: Path) -> None
     play(tmp_path, Collecting(), body)
 
 
+def test_an_error_of_ours_does_not_undo_the_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("environment")
+
+    monkeypatch.setattr("seamless.agent.notifying.notice_of", broken)
+
+    async def body(world: World) -> None:
+        world.places["team"] = Notify(sns=TOPIC, events=EVERYTHING)
+        run = await world.store.runs.create(new_run())
+        assert (await world.store.runs.transition(run, RunEvent.START)).state == "in_progress"
+        assert await world.waiting() == []
+
+    play(tmp_path, Collecting(), body)
+
+
 def test_the_last_lines_of_the_log_go_along_without_colours(tmp_path: Path) -> None:
     notifier = Collecting()
 

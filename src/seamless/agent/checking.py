@@ -28,8 +28,8 @@ from seamless.executors.engine import Engine
 from seamless.executors.lookup import check_pullable, is_here
 from seamless.findings import Finding
 from seamless.forges import Forge
-from seamless.model import Trust
-from seamless.secretrefs import resolve
+from seamless.model import Environment, Trust
+from seamless.secretrefs import can_read, resolve
 from seamless.stages.compose import resolve_model
 from seamless.stages.compose_file import raise_problems, read_compose_file
 from seamless.stages.compose_policy import Policy, check_model
@@ -58,7 +58,7 @@ class Checker:
             return [_problem(file, line) for line in error.message.splitlines()]
         counted = f"{len(config.services)} service{'' if len(config.services) == 1 else 's'}"
         found = [findings.ok(file.name, f"is a valid configuration of {counted}")]
-        looks = list(_of_host(config))
+        looks = list(_of_host(config, offline))
         if offline:
             return found + await _all(looks)
         async with _engine() as engine:
@@ -88,9 +88,9 @@ def _problem(file: Path, line: str) -> Finding:
 # -- this host's files and secrets
 
 
-def _of_host(config: Config) -> Iterator[Look]:
+def _of_host(config: Config, offline: bool) -> Iterator[Look]:
     for path, ref in _secrets(config):
-        yield _secret(dotted(path), ref, config.file)
+        yield _secret(dotted(path), ref, config.file, _why_not_read(path, ref, config, offline))
     for place, file in _files(config):
         yield _file(place, file, config.file)
 
@@ -116,8 +116,20 @@ def _references(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, SecretRef]
             yield from _references(one, (*path, str(key)))
 
 
-def _secret(subject: str, ref: SecretRef, file: Path) -> Look:
+def _why_not_read(path: KeyPath, ref: SecretRef, config: Config, offline: bool) -> str | None:
+    """Why a secret is not looked at from here; None when it is."""
+    in_environment = path[2:5:2] == ("environments", "secrets")
+    if in_environment and config.environments[Environment(str(path[3]))].target == "ecs":
+        return f"{ref.reference} is read by ECS; a deployment looks that it is there"
+    if offline and ref.source in ("ssm", "secretsmanager"):
+        return f"{ref.reference} is not on this host"
+    return None if can_read(ref) else f"{ref.reference} is read by the agent, and none answers"
+
+
+def _secret(subject: str, ref: SecretRef, file: Path, why_not: str | None) -> Look:
     async def look() -> Finding:
+        if why_not is not None:
+            return findings.not_checked(subject, why_not)
         try:
             await asyncio.to_thread(resolve, ref)
         except SeamlessError as error:

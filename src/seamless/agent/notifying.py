@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Final
@@ -19,6 +20,7 @@ from seamless.notifiers import Notice, Notifier
 from seamless.notifiers.notices import is_wanted, notice_of, trial_notice
 from seamless.transitions import RunState
 
+_log = logging.getLogger(__name__)
 _TAIL_BYTES: Final = 16 * 1024
 _TAIL_LINES: Final = 12
 _STALE: Final = timedelta(days=1)
@@ -42,7 +44,12 @@ class Notifications:
         if not places or event.kind not in ("run", "stage", "deployment", "action"):
             return
         run = None if event.run is None else await self._store.runs.get(event.run)
-        notice = notice_of(event, run, was_red=await self._was_red(event, run))
+        was_red = await self._was_red(event, run)
+        try:
+            notice = notice_of(event, run, was_red=was_red)
+        except Exception:  # an error of ours must not undo the event
+            _log.exception("there is no notice of event %d", event.id)
+            return
         if notice is None:
             return
         for name, place in places.items():

@@ -134,7 +134,6 @@ def _shared(facts: Facts) -> Json:
             "Type": "AWS::ECS::Cluster",
             "Properties": {
                 "ClusterName": facts.cluster,
-                "CapacityProviders": ["FARGATE"],
                 "ServiceConnectDefaults": {"Namespace": _attribute("Namespace", "Arn")},
             },
         },
@@ -207,10 +206,11 @@ def _placeholder(facts: Facts, service: ServiceFacts, log_group: str) -> Json:
 
 
 def _port_mapping(port: int) -> Json:
-    return {"ContainerPort": port, "Protocol": "tcp", "Name": _PORT_NAME, "AppProtocol": "http"}
+    """Without AppProtocol: as TCP, Service Connect passes on whatever a service speaks, gRPC and WebSockets too."""
+    return {"ContainerPort": port, "Protocol": "tcp", "Name": _PORT_NAME}
 
 
-_PORT_NAME: Final = "http"
+_PORT_NAME: Final = "main"
 
 
 def _service(facts: Facts, service: ServiceFacts) -> Json:

@@ -149,7 +149,6 @@ PERMISSIONS: Final[Sequence[Permission]] = (
             "ecs:CreateCluster",
             "ecs:DeleteCluster",
             "ecs:DescribeClusters",
-            "ecs:PutClusterCapacityProviders",
             "ecs:UpdateCluster",
         ),
         (f"{_ECS}:cluster/{{cluster}}",),

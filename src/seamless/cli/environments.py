@@ -9,7 +9,7 @@ import typer
 
 from seamless.cli import completing
 from seamless.cli.session import Session, print_json, print_json_line, session_of, user_name
-from seamless.errors import UsageError
+from seamless.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from seamless.client import Client
@@ -211,13 +211,25 @@ def _services(
     found = dict(_service(one) for one in written)
     given = {key: value for key, value in common.items() if value is not None}
     if not found and not asked.get("remove") and (given or sys.stdin.isatty()):
-        known = agent.environments.show(name, region=asked["region"], cluster=asked["cluster"])["facts"]
+        known = _known_facts(agent, name, asked)
         if known is not None:
             there = {service["name"] for service in known["services"]} if given else set()
             found = {one["name"]: {} for one in agent.services() if one["name"] in there}
         else:
-            found = {one["name"]: {} if given else _ask_for(one["name"]) for one in agent.services()}
+            found = {one["name"]: {} if given else _ask_for(agent, one["name"]) for one in agent.services()}
     return {one: {**given, **facts} for one, facts in found.items()}  # type: ignore[typeddict-item]
+
+
+def _known_facts(agent: Client, name: str, asked: EnvironmentRequest) -> dict[str, Any] | None:
+    """Those of the environment when it is there. Of a person who names no region where none is configured, asks it."""
+    try:
+        found = agent.environments.show(name, region=asked["region"], cluster=asked["cluster"])
+    except ConfigError as error:
+        if asked["region"] is not None or "no region" not in error.message or not sys.stdin.isatty():
+            raise
+        asked["region"] = typer.prompt("Region, such as eu-central-1")
+        found = agent.environments.show(name, region=asked["region"], cluster=asked["cluster"])
+    return found["facts"]
 
 
 def _service(written: str) -> tuple[str, ServiceFactsRequest]:
@@ -238,16 +250,19 @@ def _service(written: str) -> tuple[str, ServiceFactsRequest]:
     return name, facts  # type: ignore[return-value]
 
 
-def _ask_for(service: str) -> ServiceFactsRequest:
+def _ask_for(agent: Client, service: str) -> ServiceFactsRequest:
     """The few facts of one service, with defaults that fit together."""
     typer.echo(f"{service}:")
+    port = typer.prompt(
+        "  port that it listens on, 0 for none", default=agent.service(service)["parameters"]["port"] or 0, type=int
+    )
     cpu = typer.prompt("  CPU units (1024 are one vCPU)", default=256, type=int)
     memory = typer.prompt("  memory in MiB", default=2 * cpu, type=int)
     count = typer.prompt("  tasks", default=1, type=int)
     target_group = typer.prompt(
         "  public? ARN of its load balancer's target group, or nothing", default="", show_default=False
     )
-    facts: ServiceFactsRequest = {"cpu": cpu, "memory": memory, "count": count}
+    facts: ServiceFactsRequest = {"port": port or None, "cpu": cpu, "memory": memory, "count": count}
     if target_group:
         facts["target_group"] = target_group
     return facts
