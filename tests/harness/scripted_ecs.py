@@ -73,10 +73,12 @@ class ScriptedEcs:
         self.faults: defaultdict[str, list[Fault]] = defaultdict(list)
         self.throttles_each = False  # the first call of every operation
         self.stale_reads = 0  # after each UpdateService
+        self.stale_updates = False  # UpdateService answers what was there before it
         self.scripts: list[Sequence[Row]] = []  # of the next UpdateServices; then BACK
         self.lists_service_deployments = True
         self.task_ends: list[Mapping[str, Any]] = []  # of the next RunTasks
         self.task_takes_s = 10.0
+        self.tick_s = 0.0  # that each DescribeServices moves the clock, when nobody else does
         self.trail: list[dict[str, Any]] = []
         self.desired = desired
         self.breaker = dict(breaker or {"enable": False, "rollback": False})
@@ -271,6 +273,7 @@ class ScriptedEcs:
     def _describe(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         if asked["cluster"] != "prod":
             raise RefusalError("ClusterNotFoundException", "Cluster not found.")
+        self.now += self.tick_s
         if asked["services"] != ["web"]:
             return {"services": [], "failures": [{"reason": "MISSING"}]}
         if self._stale is not None and self._stale[0] > 0:
@@ -316,6 +319,8 @@ class ScriptedEcs:
         if arn != self.primary["taskDefinition"]:
             self._begin(arn, self.scripts.pop(0) if self.scripts else BACK)
             self._stale = (self.stale_reads, before)
+            if self.stale_updates:
+                return {"service": before}
         return {"service": self._service()}
 
     def _service_deployments(self, operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:

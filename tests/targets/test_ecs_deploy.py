@@ -220,11 +220,15 @@ def test_an_update_that_never_arrived_is_sent_again(monkeypatch: pytest.MonkeyPa
     assert len(ecs.calls("UpdateService")) == 1  # of those that arrived
 
 
-def test_a_stale_read_is_no_rollback(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("stale_reads", "stale_updates"), [(4, False), (9, True)])
+def test_a_stale_answer_is_no_rollback_and_makes_no_second_deployment(
+    stale_reads: int, stale_updates: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ecs = new_ecs(HEALTHY)
-    ecs.stale_reads = 4
+    ecs.stale_reads, ecs.stale_updates = stale_reads, stale_updates
     with playing(ecs, monkeypatch) as player:
         assert player.deploy().event is Event.COMPLETE
+    assert len(ecs.calls("UpdateService")) == 1
 
 
 def test_credentials_that_expire_in_mid_watch_are_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,13 +22,14 @@ from seamless.targets.ecs_plan import new_tags, short_name
 from seamless.targets.ecs_preparing import Prepared, Preparing, tags_for
 from seamless.targets.ecs_progress import Progress
 from seamless.targets.ecs_service import EcsService
-from seamless.targets.ecs_sight import Ours, Part, Sight, State, look, parts
+from seamless.targets.ecs_sight import Ours, Part, Sight, State, look, parts, primary_of
 from seamless.targets.ecs_spec import Spec, Timing
 from seamless.transitions import DeploymentEvent
 
 T = TypeVar("T")
 
 _SURE: Final = 3  # answers in a row that must say the same before something is believed that stale ones could say
+_OVER: Final = ("STOPPED", "ROLLBACK")  # beginnings of the statuses of a deployment that did not stay
 _BREAKER_S: Final = 20.0  # in which ECS's own rollback shows up after it gave a deployment up
 
 
@@ -145,8 +146,12 @@ class EcsRollout:
         perhaps_done = self._journal.get("submitting") is not None
         if not perhaps_done:
             await self._journal.record(submitting=True)
+        accepted = False
         while True:
             found = await self._find_submitted(definition) if perhaps_done else None
+            if found is None and accepted:
+                await self._wait_out(UnavailableError("ECS does not show the deployment that it accepted"))
+                continue
             if found is None:
                 if self._request.cancel.is_set():
                     return "cancelled"
@@ -164,30 +169,44 @@ class EcsRollout:
                 except SeamlessError as error:
                     return error.message if error.hint is None else f"{error.message} ({error.hint})"
                 crash_point("deploy.ecs.update:after_effect")
-                found = next((part.id for part in parts(service) if part.primary and part.definition == definition), "")
+                primary = primary_of(service)
+                found = primary.id if primary is not None and primary.definition == definition else None
+                if found is None:  # an answer from before its effect
+                    perhaps_done = accepted = True
+                    continue
             ours = Ours(found, definition, self._prepared.old_id, self._prepared.old_definition)
             await self._journal.record(ours=asdict(ours))
             await self._log(f"ECS deployment {found or '(its id is not known)'} of {short_name(definition)}")
             return None
 
     async def _find_submitted(self, definition: str) -> str | None:
-        """The id of the deployment that an UpdateService whose answer is not known has made; "" when it is over."""
+        """The id of the deployment that an UpdateService whose answer is not known has made; "" when it is over.
+
+        None: it was not done, as far as ECS shows it within a while.
+        """
         begun = self._timing.read()
+        old_id, old_definition = self._prepared.old_id, self._prepared.old_definition
         while True:
             service = await self._read(self._ecs.describe)
             for part in parts(service):
-                if part.definition == definition and (
-                    part.id != self._prepared.old_id or definition == self._prepared.old_definition
-                ):
+                if part.definition == definition and (part.id != old_id or definition == old_definition):
                     return part.id
             if (self._timing.elapsed_s(begun) or 0.0) >= self._timing.visible_s:
-                break
-            await self._timing.pause()
+                known = await self._known_by_list(definition)
+                replaced = any(part.primary and part.definition != old_definition for part in parts(service))
+                if known is None or known.startswith(_OVER) or replaced:
+                    return None if known is None else ""
+                await self._wait_out(UnavailableError(f"ECS lists the deployment as {known}, and does not show it yet"))
+            else:
+                await self._timing.pause()
+
+    async def _known_by_list(self, definition: str) -> str | None:
+        """The status of our deployment in ECS's list of deployments; None when it is not there or cannot be read."""
         try:
-            over = await self._ecs.service_deployment(definition, self._prepared.since)
+            known = await self._ecs.service_deployment(definition, self._prepared.since)
         except SeamlessError:  # not every account may list them; then what the service shows is all there is
-            over = None
-        return "" if over is not None else None
+            return None
+        return None if known is None else str(known["status"])
 
     async def _wait_out(self, error: SeamlessError) -> None:
         if self._remaining_s("clock") <= 0:
@@ -241,11 +260,8 @@ class EcsRollout:
         return await self._conclude(DeploymentEvent.COMPLETE, reason)
 
     async def _superseded(self, service: Mapping[str, Any], sight: Sight) -> DeployOutcome:
-        try:
-            known = await self._ecs.service_deployment(self._ours.definition, self._prepared.since)
-        except SeamlessError:
-            known = None
-        if known is not None and str(known["status"]).startswith("ROLLBACK"):  # further back than what ran before
+        known = await self._known_by_list(self._ours.definition)
+        if known is not None and known.startswith(_OVER):  # further back than what ran before
             raise await self._failure(service, "ECS rolled the deployment back", by_ecs=True)
         who = await self._preparing.who_made(sight.primary.definition)
         reason = f"another deployment took its place: {short_name(sight.primary.definition)}{who}"

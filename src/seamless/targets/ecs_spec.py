@@ -56,7 +56,7 @@ class Spec:
 class Timing:
     """How long things take: the wall's time here, a scripted one in tests."""
 
-    poll_s: float = 3.0
+    poll_s: float = 2.0
     visible_s: float = 30.0  # in which a change must show up in what ECS answers; it is eventually consistent
 
     def read(self) -> dict[str, Any]:
