@@ -72,7 +72,7 @@ LIBRARIES = {
     "docker": ["executors", "targets"],
     "fastapi": ["agent"],
     "github": ["forges"],
-    "httpx": ["client", "client_host", "stages"],
+    "httpx": ["client", "client_host", "stages", "notifiers"],
     "re2": ["patterns"],
     "pydantic": ["agent", "config", "secretrefs"],
     "textual": ["tui"],

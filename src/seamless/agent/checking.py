@@ -99,6 +99,7 @@ def _secrets(config: Config) -> Iterator[tuple[KeyPath, SecretRef]]:
     """Each reference once, with the first place where it stands."""
     seen: set[tuple[str, str]] = set()
     tables: dict[str, Any] = {"registries": config.registries, "environments": config.environments}
+    tables |= {"agent": config.agent, "github": config.github, "notify": config.notify}
     for path, ref in _references({**tables, "services": config.services}, ()):
         if (ref.source, ref.place) not in seen:
             seen.add((ref.source, ref.place))

@@ -57,6 +57,9 @@ from seamless.errors import ConfigError, RefusedError
 from seamless.executors.docker import DockerExecutor
 from seamless.forges.git import GitForge
 from seamless.forges.github.client import GitHubClient
+from seamless.notifiers import Notifier
+from seamless.notifiers.email import EmailNotifier
+from seamless.notifiers.http import SlackNotifier, WebhookNotifier
 from seamless.notifiers.sns import SnsNotifier
 from seamless.secretrefs import connect
 from seamless.targets.docker import DockerTarget
@@ -169,7 +172,12 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
         engine = Engine(resources, gatekeeper)
         operations = Operations(resources, engine)
         watchers = Watchers(resources, Arrivals(resources, engine, operations))
-        notifiers = {"sns": SnsNotifier(Topics(clouds, lambda: config().aws).publish)}
+        notifiers: dict[str, Notifier] = {
+            "sns": SnsNotifier(Topics(clouds, lambda: config().aws).publish),
+            "slack": SlackNotifier(),
+            "webhook": WebhookNotifier(),
+            "email": EmailNotifier(),
+        }
         notifications = Notifications(config, store, logs, notifiers)
         store.events.listeners.append(notifications.note)
         telling = GitHubChannel(config, store, github)

@@ -16,7 +16,7 @@ from seamless.config.models import (
     Registry,
     ServiceEnvironment,
 )
-from seamless.config.notify import NOTIFY_KINDS, Notify
+from seamless.config.notify import NOTIFY_KINDS, Notify, NotifyEmail, NotifyWebhook
 from seamless.config.secret import Secret, SecretRef
 from seamless.config.values import format_duration, format_size, parse_duration, parse_size
 from seamless.config.webhooks import Address, Webhooks, parse_address
@@ -39,6 +39,8 @@ __all__ = [
     "IntegrationTest",
     "Limits",
     "Notify",
+    "NotifyEmail",
+    "NotifyWebhook",
     "Parameters",
     "Registry",
     "Secret",

@@ -2,15 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, model_validator
+from annotated_types import MinLen
+from pydantic import AfterValidator, Field, model_validator
 
 from seamless.config import values as v
+from seamless.config.secret import SecretRef
 from seamless.config.table import Table
 from seamless.model import NoticeKind
 
-NOTIFY_KINDS: Final = ("sns",)
+_ADDRESS: Final = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,253}[A-Za-z0-9])?")
+
+
+def _address(text: str) -> str:
+    if _ADDRESS.fullmatch(text) is None:
+        raise ValueError('must be an address such as "ci@acme.example"')
+    return text
+
+
+_MailAddress = Annotated[str, v.Words("address"), AfterValidator(_address)]
+
+NOTIFY_KINDS: Final = ("sns", "slack", "webhook", "email")
+
+
+class NotifyWebhook(Table):
+    """An HTTP end point of yours, which gets each notice as JSON."""
+
+    url: v.HttpUrl = Field(description="where notices are posted to")
+    secret: SecretRef = Field(
+        description='signs them: the header `Seamless-Signature` is `t=<unix time>,v1=<HMAC-SHA256 of "<t>.<body>">`'
+    )
+
+
+class NotifyEmail(Table):
+    """E-mail by a mail server of yours."""
+
+    host: v.Word = Field(description="the mail server")
+    port: v.Port = Field(default=587, description="its port")
+    tls: Literal["starttls", "implicit", "none"] = Field(
+        default="starttls", description="`implicit` for port 465; `none` only for a server on this host"
+    )
+    username: v.Line | None = Field(default=None, description="log-in, with `password`")
+    password: SecretRef | None = Field(default=None, description="log-in, with `username`")
+    sender: _MailAddress = Field(description="whom it is from")
+    to: Annotated[v.Distinct[_MailAddress], MinLen(1)] = Field(description="whom it is to")
+
+    @model_validator(mode="after")
+    def _logs_in_whole(self) -> NotifyEmail:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("needs both of username and password, or neither")
+        if self.password is not None and self.tls == "none":
+            raise ValueError("would send the password in the clear: set tls")
+        return self
 
 
 class Notify(Table):
@@ -19,6 +64,13 @@ class Notify(Table):
     sns: v.TopicArn | None = Field(
         default=None, description="an SNS topic, with all that may stand behind one: e-mail, chat, a queue, a pager"
     )
+    slack: SecretRef | None = Field(
+        default=None, description="a Slack channel: a reference to the URL of an incoming webhook, which is a secret"
+    )
+    webhook: NotifyWebhook | None = Field(
+        default=None, description="an HTTP end point of yours: `[notify.NAME.webhook]`"
+    )
+    email: NotifyEmail | None = Field(default=None, description="e-mail: `[notify.NAME.email]`")
     events: v.Distinct[v.NoticeName] = Field(
         default=[NoticeKind.FAILURE, NoticeKind.RECOVERY, NoticeKind.APPROVAL, NoticeKind.DEPLOYMENT, NoticeKind.HOLD],
         description="what is told: `failure`, `recovery` (once), `approval`, `deployment`, `hold`, `run` (each one's "
