@@ -331,6 +331,17 @@ def test_aws_in_trouble_is_waited_for_while_a_stack_changes(world: World, monkey
         world.clouds.close()
 
 
+def test_an_answer_that_is_lost_after_the_effect_is_asked_for_again_and_nothing_is_done_twice(world: World) -> None:
+    world.cloudformation.lost = ["CreateStack", "UpdateStack", "DeleteStack"]
+    assert results(world.up()[1])["ok"]
+    assert results(world.up(log_days=7)[1])["status"] == "UPDATE_COMPLETE"
+    assert results(world.down())["ok"]
+    assert world.cloudformation.lost == []
+    (stack,) = world.cloudformation.stacks
+    begun = [status for _, _, name, status, reason in stack.events if reason == "User Initiated"]
+    assert begun == ["CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS"]
+
+
 # -- refused before anything is changed
 
 

@@ -86,7 +86,7 @@ class Moto:
 
     def reset(self) -> None:
         """Forgets everything."""
-        assert httpx.post(f"{self.url}/moto-api/reset", trust_env=False).status_code == 200
+        assert httpx.post(f"{self.url}/moto-api/reset", trust_env=False, timeout=60).is_success
         self.calls, self.troubles, self._refusals, self._before, self._instead = [], [], {}, {}, {}
 
 

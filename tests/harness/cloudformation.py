@@ -43,6 +43,8 @@ class CloudFormation:
     def __init__(self, moto: Moto) -> None:
         self.stacks: list[_Stack] = []
         self.scripts: list[list[Step]] = []
+        self.lost: list[str] = []  # actions whose next answer is lost after the effect
+        self._answered: dict[tuple[str, str], Response] = {}  # by action and token
         self._clock = datetime(2026, 12, 3, 14, 2, tzinfo=UTC)
         self._moto = moto
         moto.instead(_ACTIONS, self._answer)
@@ -61,6 +63,18 @@ class CloudFormation:
         return stack
 
     def _answer(self, action: str, form: Mapping[str, Any]) -> Response:
+        """Asked again with the same token, nothing is done again: so AWS tells a retry from another request."""
+        token = form.get("ClientRequestToken")
+        if token is None:
+            return self._act(action, form)
+        if (action, token) not in self._answered:
+            self._answered[action, token] = self._act(action, form)
+        if action in self.lost:
+            self.lost.remove(action)
+            return refusal_in_xml(Refusal("InternalFailure", "the answer is lost", 500))
+        return self._answered[action, token]
+
+    def _act(self, action: str, form: Mapping[str, Any]) -> Response:
         stack = self.find(form["StackName"])
         if stack is None and action not in ("CreateStack", "DeleteStack"):
             return refusal_in_xml(Refusal("ValidationError", f"Stack with id {form['StackName']} does not exist"))

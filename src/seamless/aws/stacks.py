@@ -1,15 +1,16 @@
 """CloudFormation stacks: looked at, changed, and followed to their end.
 
 A stack goes on in AWS whatever becomes of us, so nothing of it is stored here: whoever wants to know asks
-CloudFormation. Each change carries a token that follows from what it does; asked for again, it is not done twice.
+CloudFormation. Each change carries a token of its own: when an answer is lost and the SDK asks again, it is not done
+twice.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import random
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -98,7 +99,7 @@ class Stacks:
             OnFailure="DELETE",
             TimeoutInMinutes=_CREATE_MINUTES,
             Tags=_tags(tags),
-            ClientRequestToken=_token("create", name, *template.values()),
+            ClientRequestToken=_token(),
             **template,
         )
         crash_point("stack.create:after_effect")
@@ -113,7 +114,7 @@ class Stacks:
                 StackName=stack.id,
                 Capabilities=["CAPABILITY_IAM"],
                 Tags=_tags(tags),
-                ClientRequestToken=_token("update", stack.id, stack.changed_at.isoformat(), *template.values()),
+                ClientRequestToken=_token(),
                 **template,
             )
         except AwsError as error:
@@ -125,8 +126,7 @@ class Stacks:
 
     async def delete(self, stack: Stack) -> None:
         """Begins. Only what the stack made is deleted."""
-        token = _token("delete", stack.id, stack.changed_at.isoformat(), stack.status)
-        await self._account.call("cloudformation", "delete_stack", StackName=stack.id, ClientRequestToken=token)
+        await self._account.call("cloudformation", "delete_stack", StackName=stack.id, ClientRequestToken=_token())
         crash_point("stack.delete:after_effect")
 
     async def newest_event_at(self, id: str) -> datetime:
@@ -175,8 +175,8 @@ class Stacks:
             await asyncio.sleep(self._poll_s * random.uniform(0.8, 1.2))
 
 
-def _token(*parts: str) -> str:
-    return f"seamless-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:40]}"
+def _token() -> str:
+    return f"seamless-{uuid.uuid4()}"
 
 
 def _tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
