@@ -39,6 +39,7 @@ def release(commit: str, deployed_at: str, state: str = "success") -> dict[str, 
         "deployed_at": deployed_at,
         "address": None,
         "state": state,
+        "drift": None,
     }
 
 
