@@ -447,6 +447,9 @@ def test_an_ecs_environment_names_its_cluster_and_a_docker_one_nothing_of_aws(tm
     assert problems(tmp_path, '[environments.staging]\ntarget = "ecs"') == [
         'environments.staging: needs cluster, the name of the ECS cluster, such as "prod"'
     ]
+    assert problems(tmp_path, service('ecs = { before_deploy = "npm run migrate" }')) == [
+        'services.payment.ecs.before_deploy: runs in environments with target = "ecs", and there is none'
+    ]
     assert problems(tmp_path, '[environments.staging]\nregion = "eu-west-1"') == [
         'environments.staging: region is for environments with target = "ecs", and this one\'s is docker'
     ]

@@ -18,6 +18,7 @@ def contradictions(document: Document) -> list[Problem]:
         found += [Problem(("services", name, *problem.path), problem.text) for problem in _of_service(service)]
         found += _unknown_peers(document, name, service)
         found += _reads_like_a_run(document, name)
+        found += _before_deploy_without_ecs(document, name, service)
         found += _secrets_of_the_host_in_ecs(document, name, service)
     return [*found, *_unknown_services(document), *_shared_host_ports(document)]
 
@@ -70,6 +71,13 @@ def _unknown_services(document: Document) -> Iterator[Problem]:
             if service not in document.services:
                 near = nearest(service, list(document.services))
                 yield Problem(("notify", name, "services", number), f"there is no service {service}{near}")
+
+
+def _before_deploy_without_ecs(document: Document, name: str, service: Parameters) -> Iterator[Problem]:
+    anywhere = any(settings.target == "ecs" for settings in document.environments.values())
+    if service.ecs.before_deploy is not None and not anywhere:
+        place = ("services", name, "ecs", "before_deploy")
+        yield Problem(place, 'runs in environments with target = "ecs", and there is none')
 
 
 def _shared_host_ports(document: Document) -> Iterator[Problem]:
