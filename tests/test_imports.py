@@ -33,6 +33,7 @@ SHARED = frozenset(
         "secretrefs",
         "transitions",
         "wire",
+        "wire_github",
         "wire_plans",
     ]
 )
@@ -72,7 +73,7 @@ LIBRARIES = {
     "docker": ["executors", "targets"],
     "fastapi": ["agent"],
     "github": ["forges"],
-    "httpx": ["client", "client_host", "stages", "notifiers"],
+    "httpx": ["client", "client_host", "forges.github.device", "stages", "notifiers"],
     "re2": ["patterns"],
     "pydantic": ["agent", "config", "secretrefs"],
     "textual": ["tui"],

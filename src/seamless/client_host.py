@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import httpx
 
     from seamless.wire import FindingJSON, GarbageJSON, VersionJSON
+    from seamless.wire_github import DeviceJSON
 
 _LONG_S: Final = 600.0  # for what goes through all repositories, or all data
 
@@ -58,3 +59,34 @@ class HostCalls:
     def test_notifications(self, name: str | None = None) -> list[FindingJSON]:
         """Has a test sent to one `[notify.NAME]`, or to all; what came of each."""
         return cast("list[FindingJSON]", self._post("notify/test", {"name": name}))
+
+    def examine_github(self) -> list[FindingJSON]:
+        """What the stored token may do for the services on GitHub."""
+        return cast("list[FindingJSON]", self._send("GET", "github", timeout=_LONG_S).json())
+
+    def log_in(self, token: str, *, store: bool = True) -> list[FindingJSON]:
+        """Has GitHub's token tried, and stored; raises RefusedError for one that GitHub does not take."""
+        asked = {"token": token, "store": store}
+        return cast("list[FindingJSON]", self._send("POST", "github/token", json=asked, timeout=_LONG_S).json())
+
+    def begin_device(self) -> DeviceJSON:
+        """Begins OAuth's device flow."""
+        return cast("DeviceJSON", self._send("POST", "github/device", timeout=_LONG_S).json())
+
+    def end_device(self, device_code: str) -> list[FindingJSON] | None:
+        """None while nobody has typed the code; else as `log_in`."""
+        asked = {"device_code": device_code}
+        answer = self._send("POST", "github/device/token", json=asked, timeout=_LONG_S)
+        return cast("list[FindingJSON] | None", answer.json())
+
+    def create_webhook(self, service: str) -> list[FindingJSON]:
+        return cast("list[FindingJSON]", self._send("POST", f"services/{service}/webhook", timeout=_LONG_S).json())
+
+    def check_webhook(self, service: str) -> list[FindingJSON]:
+        """Has a ping sent, and says whether it arrived."""
+        return cast(
+            "list[FindingJSON]", self._send("POST", f"services/{service}/webhook/check", timeout=_LONG_S).json()
+        )
+
+    def delete_webhook(self, service: str) -> list[FindingJSON]:
+        return cast("list[FindingJSON]", self._send("DELETE", f"services/{service}/webhook", timeout=_LONG_S).json())

@@ -143,6 +143,9 @@ def _handler(agent: FakeAgent) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             self._answer()
 
+        def do_DELETE(self) -> None:
+            self._answer()
+
         def _answer(self) -> None:
             if agent.is_away:
                 return self._break_off()

@@ -17,11 +17,13 @@ from starlette.exceptions import HTTPException
 
 from seamless import __version__, wire
 from seamless.agent.answers import error_response
+from seamless.agent.api_github import add_github
 from seamless.agent.api_logs import add_logs, stage_name
 from seamless.agent.approvals import Approvals
 from seamless.agent.cloud_environments import Environments
 from seamless.agent.environment_routes import add_environments
 from seamless.agent.foresight import Foresight
+from seamless.agent.github_setup import GitHubSetup
 from seamless.agent.host import Host, add_host
 from seamless.agent.operations import Operations
 from seamless.agent.peer import peer
@@ -53,6 +55,7 @@ class Api:
     foresight: Foresight
     host: Host
     environments: Environments
+    github: GitHubSetup
 
 
 def create_app(api: Api) -> FastAPI:
@@ -72,6 +75,7 @@ def create_app(api: Api) -> FastAPI:
     _add_events(app, api)
     add_host(app, api.host)
     add_environments(app, api.environments)
+    add_github(app, api.operations, api.github)
 
     @app.websocket("/v1/runs/{run}/shell")
     async def shell(socket: WebSocket, run: str, stage: str | None = None, rows: int = 24, columns: int = 80) -> None:

@@ -27,6 +27,7 @@ from seamless.agent.configuration import LiveConfig
 from seamless.agent.engine import Engine
 from seamless.agent.foresight import Foresight
 from seamless.agent.gate import Gatekeeper
+from seamless.agent.github_setup import GitHubSetup
 from seamless.agent.host import Host
 from seamless.agent.housekeeping import Housekeeper
 from seamless.agent.logs import LogStore
@@ -226,6 +227,7 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             await config.reload(store, reconfigured, actor)
 
         foresight = Foresight(resources, operations)
+        setup = GitHubSetup(resources, reload)
         api = Api(
             resources,
             operations,
@@ -240,9 +242,10 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
                 reload,
                 notifications,
                 housekeeper,
-                [lambda: examine_aws(config(), clouds)],
+                [lambda: examine_aws(config(), clouds), setup.examine],
             ),
             Environments(resources, operations),
+            setup,
         )
         with _listening(agent.socket) as listener:
             server = QuietServer(

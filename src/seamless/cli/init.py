@@ -54,7 +54,7 @@ _FORGE_LINES: Final = {
 """,
     "github": """\
 # poll_interval = "60s"       # how often a repository is asked for new commits
-# git = { token = { file = "/etc/seamless/credentials/github" } } # a token that may read the private repositories
+# GitHub's token for private repositories, commit statuses and merging: seamless login (docs/github.md)
 """,
 }
 

@@ -26,6 +26,7 @@ from seamless.cli import (
     fleet,
     history,
     init,
+    login,
     logs,
     notify,
     runs,
@@ -113,7 +114,8 @@ app.add_typer(agent.app, name="agent")
 app.add_typer(services.app, name="service")
 app.add_typer(environments.app, name="env")
 app.add_typer(notify.app, name="notify")
-for room in (init, examining, runs, logs, deploys, fleet, shell, tui, history, backups, demo):
+app.add_typer(login.webhook, name="webhook")
+for room in (init, login, examining, runs, logs, deploys, fleet, shell, tui, history, backups, demo):
     app.add_typer(room.app)
 
 

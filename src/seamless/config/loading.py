@@ -19,6 +19,7 @@ from seamless.config.models import Access, Agent, Document, Parameters, Registry
 from seamless.config.notify import Notify
 from seamless.config.problems import Problem, dotted, from_validation, wrong_type
 from seamless.config.schema import KeyPath, is_written, leaves, overlay
+from seamless.config.secret import SecretRef
 from seamless.config.values import FileContext
 from seamless.errors import ConfigError, NotFoundError
 from seamless.model import Environment
@@ -93,20 +94,28 @@ def config_from(data: Mapping[str, Any], path: Path) -> Config:
     if placed or document is None:
         lines = dict.fromkeys(f"{_shown(path)}: {problem}" for problem in placed)
         raise ConfigError("\n".join(lines))
+    github = _logged_in(document)
     return Config(
         file=path.absolute(),
         agent=document.agent,
         registries=document.registries,
-        github=document.github,
+        github=github,
         aws=document.aws,
         environments=document.environments,
         notify=document.notify,
-        services={name: _with_token(service, document.github) for name, service in document.services.items()},
+        services={name: _with_token(service, github) for name, service in document.services.items()},
         access=document.access,
         retention=document.retention,
         pipeline=pipeline,
         written=services,
     )
+
+
+def _logged_in(document: Document) -> GitHub:
+    """`[github]`, with the token that `seamless login` stored where the file names none."""
+    if document.github.token is not None or not document.agent.login_token_file.is_file():
+        return document.github
+    return document.github.model_copy(update={"token": SecretRef(file=document.agent.login_token_file)})
 
 
 def _with_token(service: Parameters, github: GitHub) -> Parameters:

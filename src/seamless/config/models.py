@@ -6,6 +6,7 @@ loading. `model_dump(mode="json")` of a table is deterministic, and `model_valid
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Le
@@ -299,6 +300,11 @@ class Agent(Table):
     )
     poll: bool = Field(default=True, description="ask repositories for new commits")
     webhooks: Webhooks | None = Field(default=None, description="take webhooks; not set: polling only")
+
+    @property
+    def login_token_file(self) -> Path:
+        """Where `seamless login` stores GitHub's token when `github.token` names no other place."""
+        return self.data_dir / "credentials" / "github-token"
 
     @field_validator("data_dir")
     @classmethod

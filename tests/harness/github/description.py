@@ -97,7 +97,7 @@ class Description:
     def sample_event(self, event: str, **values: Any) -> dict[str, Any]:
         made = self._sample(self._all["events"][event]["schema"])
         assert isinstance(made, dict)
-        return _laid_over(made, values)
+        return laid_over(made, values)
 
     def _check(self, value: Any, schema: Mapping[str, Any], where: str) -> None:
         absolute = json.loads(json.dumps(schema).replace('"#/', f'"{_ROOT}#/'))
@@ -146,11 +146,15 @@ def _typed(text: str, schema: Mapping[str, Any]) -> Any:
     return text == "true" if schema.get("type") == "boolean" and text in ("true", "false") else text
 
 
-def _laid_over(base: Any, over: Mapping[str, Any]) -> dict[str, Any]:
+def laid_over(base: Any, over: Mapping[str, Any]) -> dict[str, Any]:
+    """Two JSON objects, tables key by key; a null in `over` says nothing."""
     merged = dict(base)
     for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        if isinstance(value, dict):
+            below = merged.get(key)
+            merged[key] = laid_over(below if isinstance(below, dict) else {}, value)
+        elif value is not None:
+            merged[key] = value
     return merged
 
 

@@ -26,7 +26,7 @@ from urllib.parse import parse_qsl, urlsplit
 from harness.git_http import read_body, run_backend
 from harness.github import shapes
 from harness.github.answers import OPERATIONS, Answer, Asked, error, is_allowed, not_found
-from harness.github.description import NotAsDescribedError, Operation, description
+from harness.github.description import NotAsDescribedError, Operation, description, laid_over
 from harness.github.state import FakeHook, FakePull, FakeRepository, Token
 
 API = "/api/v3"
@@ -63,6 +63,8 @@ class FakeGitHub(ThreadingHTTPServer):
         self.repositories: dict[str, FakeRepository] = {}  # by every name that leads to it
         self.tokens: dict[str, Token] = {}
         self.faults: list[Fault] = []
+        self.client_id = "Iv1.0123456789abcdef"  # of the OAuth app whose device flow is enabled
+        self.authorised: str | None = None  # the token that the device flow gives, once somebody has typed the code
         self.requests: list[tuple[str, str, int]] = []  # (method, path, status), of the API
         self.git_requests: list[tuple[str, str | None]] = []  # (path, the token)
         self.violations: list[str] = []
@@ -151,14 +153,9 @@ class FakeGitHub(ThreadingHTTPServer):
         event = f"pull-request-{action.replace('_', '-')}"
         payload = description().sample_event(event, action=action, number=pull.number, **more)
         shape = self.pull_shape(repository, pull, "pull-request")
-        told = ("number", "title", "state", "draft", "merged_at", "merge_commit_sha", "updated_at")
-        payload["pull_request"] |= {key: shape[key] for key in told if shape.get(key) is not None}
-        for side in ("head", "base"):
-            payload["pull_request"][side] |= {key: shape[side][key] for key in ("label", "ref", "sha")}
-            if shape[side]["repo"] is not None:
-                shown = {key: shape[side]["repo"][key] for key in ("id", "name", "full_name")}
-                payload["pull_request"][side]["repo"] |= shown
-        payload["repository"] |= shapes.repository(repository, self.url, "repository-webhooks")
+        payload["pull_request"] = laid_over(payload["pull_request"], shape)
+        hosted = shapes.repository(repository, self.url, "repository-webhooks")
+        payload["repository"] = laid_over(payload["repository"], hosted)
         description().check_event(event, payload)
         self._tell(repository, "pull_request", payload)
 
@@ -217,7 +214,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         asked = urlsplit(self.path)
-        if asked.path.startswith(API + "/"):
+        if asked.path.startswith("/login/"):
+            self._serve_device_flow(asked.path)
+        elif asked.path.startswith(API + "/"):
             self._serve_api(asked.path.removeprefix(API), dict(parse_qsl(asked.query)))
         else:
             self._serve_git(asked.path, asked.query)
@@ -333,6 +332,24 @@ class _Handler(BaseHTTPRequestHandler):
         location = f"{self.server.api_url}/repositories/{repository.id}{match[2] or ''}"
         body = {"message": "Moved Permanently", "url": location, "documentation_url": "https://docs.github.com/rest"}
         return status, {"Location": location}, body
+
+    # -- OAuth's device flow, which the description does not have; see its documentation
+
+    def _serve_device_flow(self, path: str) -> None:
+        form = dict(parse_qsl(read_body(self).decode()))
+        server = self.server
+        if form.get("client_id") != server.client_id:
+            self._send(404, {}, {"error": "Not Found"})
+        elif path == "/login/device/code":
+            told = {"device_code": "3584d83530557fdd1f46af8289938c8ef79f9dc5", "user_code": "WDJB-MJHT"}
+            uri = f"{server.url}/login/device"
+            self._send(200, {}, {**told, "verification_uri": uri, "expires_in": 900, "interval": 1})
+        elif form.get("device_code") != "3584d83530557fdd1f46af8289938c8ef79f9dc5":
+            self._send(200, {}, {"error": "incorrect_device_code", "error_description": "It is not valid."})
+        elif server.authorised is None:
+            self._send(200, {}, {"error": "authorization_pending", "error_description": "Not yet."})
+        else:
+            self._send(200, {}, {"access_token": server.authorised, "token_type": "bearer", "scope": "repo"})
 
     # -- git
 

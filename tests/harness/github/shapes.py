@@ -20,7 +20,7 @@ def time(at: datetime) -> str:
 
 
 def user(login: str, component: str = "simple-user") -> dict[str, Any]:
-    return description().sample(component, login=login, id=user_id(login))
+    return description().sample(component, login=login, id=user_id(login), type="User")
 
 
 def repository(known: FakeRepository, url: str, component: str, role: str = "admin") -> dict[str, Any]:

@@ -162,6 +162,9 @@ class GitHub(Protocol):
     def hosts(self, url: str) -> bool:
         """Whether that repository is on this GitHub, by its URL alone. No I/O."""
 
+    async def login_of(self, token: str) -> str | None:
+        """Whose token it is, None for one that is no user's. Raises GitHubError (REFUSED) for one that is not good."""
+
     async def identify(self, repository: Repository) -> HostedRepository:
         """What is at that URL now; follows a rename."""
 

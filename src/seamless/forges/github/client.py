@@ -22,7 +22,7 @@ from seamless.forges.github import (
     TokenAccess,
 )
 from seamless.forges.github.merging import obstacle
-from seamless.forges.github.permissions import probe
+from seamless.forges.github.permissions import login_of, probe
 from seamless.forges.github.session import Answer, Limits, Session, message_of, refusal
 from seamless.github_names import repository_name, web_location
 
@@ -46,6 +46,10 @@ class GitHubClient:
     def hosts(self, url: str) -> bool:
         """See `GitHub`."""
         return repository_name(url, self._api_url) is not None
+
+    async def login_of(self, token: str) -> str | None:
+        """See `GitHub`."""
+        return await login_of(self._new_session(token))
 
     async def identify(self, repository: Repository) -> HostedRepository:
         """See `GitHub`."""
@@ -171,10 +175,11 @@ class GitHubClient:
     def _session(self, repository: Repository) -> Session:
         key = self._key(repository)
         if key not in self._sessions:
-            self._sessions[key] = Session(
-                self._api_url, key[0], self._limits, ca_bundle=self._ca_bundle, timeout_s=self._timeout_s
-            )
+            self._sessions[key] = self._new_session(key[0])
         return self._sessions[key]
+
+    def _new_session(self, token: str) -> Session:
+        return Session(self._api_url, token, self._limits, ca_bundle=self._ca_bundle, timeout_s=self._timeout_s)
 
     async def _ask(
         self,

@@ -35,7 +35,7 @@ async def probe(session: Session, name: str) -> TokenAccess:
     """Asks as `owner/name`'s reader. Raises GitHubError when not even the repository can be seen."""
     answer = await session.ask("GET", f"/repos/{name}")
     repository = answer.body
-    login = await _login(session)
+    login = await login_of(session)
     kind, scopes = _kind(answer)
     roles = repository.get("permissions") or {}
     if scopes is not None:
@@ -55,8 +55,9 @@ def by_scopes(permission: Permission, scopes: tuple[str, ...], *, is_private: bo
     return Access.GRANTED if readable or granting & set(scopes) else Access.MISSING
 
 
-async def _login(session: Session) -> str | None:
-    answer = await session.ask("GET", "/user", expected=(401, 403, 404))  # an app's token has no user
+async def login_of(session: Session) -> str | None:
+    """See `GitHub.login_of`."""
+    answer = await session.ask("GET", "/user", expected=(403, 404))  # an app's token has no user
     return str(answer.body["login"]) if answer.status == 200 else None
 
 
