@@ -94,6 +94,7 @@ def a_run(stages: Sequence[StageName], trigger: Trigger = Trigger.MAIN, **change
         (Trigger.MANUAL, RunOptions(staging=True), False, TO_INTEGRATION),
         (Trigger.MANUAL, RunOptions(local=True), True, CHECKS),
         (Trigger.MANUAL, RunOptions(checks=True), True, CHECKS),
+        (Trigger.MANUAL, RunOptions(fork=True, staging=True), True, CHECKS),
         (Trigger.PR_OPEN, RunOptions(), True, CHECKS),
         (Trigger.PR_SYNC, RunOptions(), True, CHECKS),
         (Trigger.ROLLBACK, RunOptions(environment=Environment.PRODUCTION), True, (S.DEPLOY_PRODUCTION,)),
@@ -131,7 +132,7 @@ def test_only_trusted_code_can_reach_production(trigger: Trigger, options: RunOp
     options = dataclasses.replace(
         options,
         local=options.local and trigger is Trigger.MANUAL,
-        fork=options.fork and trigger in (Trigger.PR_OPEN, Trigger.PR_SYNC),
+        fork=options.fork and trigger in (Trigger.PR_OPEN, Trigger.PR_SYNC, Trigger.MANUAL),
     )
     stages = stages_of(trigger, options, use_staging=use_staging, pull_request_stages=[S.BUILD, S.INTEGRATION_TEST])
     if S.DEPLOY_PRODUCTION in stages:
@@ -351,3 +352,19 @@ def test_the_reason_of_a_failed_run_names_every_failure() -> None:
     checks = tuple(dataclasses.replace(one, state=StageState.FAILURE, reason="exit code 1") for one in run.stages[1:])
     (finish,) = next_steps(dataclasses.replace(run, stages=(done, *checks)), approval_needed=False)
     assert finish == Finish(RunEvent.FAIL, "code_quality: exit code 1; unit_test: exit code 1")
+
+
+def test_a_gated_run_starts_nothing_before_somebodys_word() -> None:
+    asked = Approval("a fork's", expires_at=NOW, production=None)
+    gated = a_run(CHECKS, Trigger.PR_OPEN, options=RunOptions(fork=True, gated=True))
+    assert next_steps(gated, approval_needed=False) == [AwaitApproval()]
+    waiting = dataclasses.replace(gated, state=RunState.AWAITING_APPROVAL, approval=asked)
+    assert next_steps(waiting, approval_needed=False) == []
+    given = dataclasses.replace(asked, by="ada")
+    for state in (RunState.IDLE, RunState.IN_PROGRESS):  # by an earlier run, or in this one
+        passed = dataclasses.replace(gated, state=state, approval=given)
+        assert next_steps(passed, approval_needed=False) == [Start(S.PREPARE)]
+    cancelled = dataclasses.replace(waiting, cancel=CancelRequest(RunEvent.SUPERSEDE, "newer", "webhook"))
+    steps = next_steps(cancelled, approval_needed=False)
+    assert steps[-1] == Finish(RunEvent.SUPERSEDE, "newer")
+    assert not any(isinstance(step, Start) for step in steps)

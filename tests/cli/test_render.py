@@ -111,6 +111,31 @@ def test_an_approval_says_what_it_lets_through() -> None:
     )
 
 
+def test_an_approval_of_a_forks_commit_names_the_run_and_what_it_may_do() -> None:
+    approval = {
+        "run": "payment-42",
+        "service": "payment",
+        "lets_through": "checks",
+        "why": "9f3c2ab comes from a fork",
+        "production": None,
+        "commits": [commit("9f3c2ab", "Retry card declines", "eve")],
+        "commits_known": True,
+        "image": None,
+        "tested_against": [],
+        "task_definition": None,
+        "hold": None,
+        "expires_at": "2026-12-13T14:02:00+00:00",
+    }
+    stages = [stage("prepare", state="idle"), stage("unit_test", state="idle")]
+    waiting = run(state="awaiting_approval", ref="refs/pull/17/head", approval=approval, stages=stages)
+    assert shown(ending(cast("RunJSON", waiting), ANN)) == (
+        "● payment-42 is waiting for approval: 9f3c2ab comes from a fork\n"
+        '  source            #17  1 commit: "Retry card declines" (eve)\n'
+        "  would run         prepare, unit_test, without secrets and caches\n"
+        '  seamless approve payment-42      seamless reject payment-42 --why "…"      expires 13 Dec 14:02'
+    )
+
+
 def test_an_approval_of_a_first_deployment_during_a_hold() -> None:
     approval: dict[str, Any] = {
         "run": "payment-42",

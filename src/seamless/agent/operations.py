@@ -118,7 +118,7 @@ class Operations:
         gated = self._resources.github_of(parameters.repo, parameters.git) is not None
         if gated:
             _check_forks(parameters, f"{short(commit)} is on no branch or tag, so it may come from a fork")
-        return dataclasses.replace(options, fork=True, gated=gated, checks=True)
+        return dataclasses.replace(options, fork=True, gated=gated)
 
     async def _start_strange_ref(
         self, actor: Actor, service: str, repository: Repository, resolved: Resolved, parameters: Parameters

@@ -72,11 +72,10 @@ def stages_of(
             return (StageName(f"deploy_{options.environment}"),)
         case Trigger.PROMOTE:
             return (StageName.DEPLOY_PRODUCTION,)
-        case _ if options.checks or options.local:
+        case _ if options.checks or options.local or options.fork:
             return CHECKS
         case Trigger.PR_OPEN | Trigger.PR_SYNC:
-            more = () if options.fork else pull_request_stages
-            return tuple(stage for stage in StageName if stage in CHECKS or stage in more)
+            return tuple(stage for stage in StageName if stage in CHECKS or stage in pull_request_stages)
         case Trigger.MANUAL if not options.on_branch:
             return (*_TO_INTEGRATION, *(deploys if options.staging else ()))
         case _:
