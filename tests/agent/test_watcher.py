@@ -84,6 +84,7 @@ class Scripted:
     async def of_pull_request(
         self, place: Place, change: PullRequestChange, before: KnownPullRequest | None, base: str
     ) -> None:
+        self._ask(f"of_pull_request {change.number}")
         now = change.now
         after = None if now is None else KnownPullRequest(now.number, now.head, waits=False)
         assert await self.store.heads.advance_pull_request(place.service, change.number, before, after)
@@ -196,7 +197,7 @@ def test_a_hint_is_looked_at_and_nothing_else(tmp_path: Path) -> None:
         assert (scripted.asked, scripted.seen()) == (["heads", "of_ref b"], [("web", RefChange(MAIN, "a", "b"))])
         scripted.asked.clear()
         await look(watcher, Hint(3, pull_request=2), Hint(4, pull_request=9))
-        assert scripted.asked == ["heads", "pull_request 2", "pull_request 9"]
+        assert scripted.asked == ["heads", "pull_request 2", "pull_request 9", "of_pull_request 2"]
         assert scripted.seen() == [("web", ("opened", 2, "b"))]
 
     play(tmp_path, body)
@@ -248,6 +249,19 @@ def test_a_change_that_cannot_be_decided_holds_up_no_other_and_is_tried_again(tm
         assert scripted.seen() == [("api", RefChange(MAIN, "a", "b")), ("web", RefChange(MAIN, "a", "b"))]
 
     play(tmp_path, body, api=service(refs=["refs/tags/*"]), web=service())
+
+
+def test_a_pull_request_that_cannot_be_decided_is_asked_for_again(tmp_path: Path) -> None:
+    async def body(scripted: Scripted, watcher: Watcher) -> None:
+        await look(watcher)
+        scripted.fails["of_pull_request 1"] = RemoteUnavailableError("it stalls", RemoteProblem.STALLED)
+        scripted.pulls = [pull_request(1)]
+        assert await look(watcher) is scripted.fails["of_pull_request 1"]
+        scripted.fails.clear()
+        assert await look(watcher) is None
+        assert scripted.seen() == [("web", ("opened", 1, "a"))]
+
+    play(tmp_path, body)
 
 
 def test_a_branch_that_is_missing_is_told_and_its_first_push_starts_a_run(tmp_path: Path) -> None:
