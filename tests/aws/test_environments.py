@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
-from agent.storing import with_store
+from agent.storing import add_image, new_run, with_store
 from harness.aws import ACCOUNT, REGION, Moto, Refusal
 from harness.cloudformation import CloudFormation, Step
 from seamless import wire
@@ -373,6 +373,25 @@ def test_a_cluster_that_others_use_is_not_taken_down(world: World) -> None:
     world.deploy("somebody-elses", "x:1")
     refused = world.refusal(world.down)
     assert refused.message == "the cluster staging also runs somebody-elses, which the stack does not own"
+
+
+def test_a_service_is_not_pulled_from_under_its_deployment(world: World) -> None:
+    async def body(one: Environments, store: Store) -> None:
+        await followed(one, await one.up(ANN, STAGING, {}))
+        for name in ("payment", "worker"):
+            world.deploy(name, f"{name}:1")
+        run = await store.runs.create(new_run("payment"))
+        await store.deployments.record(run, STAGING, await add_image(store, run))
+        with pytest.raises(RefusedError, match="payment-1 is being deployed to staging"):
+            await one.up(ANN, STAGING, {"services": {"payment": {"count": 2}}})
+        with pytest.raises(RefusedError, match="payment-1 is being deployed to staging"):
+            await one.up(ANN, STAGING, {"remove": ["payment"]})
+        with pytest.raises(RefusedError, match="payment-1 is being deployed to staging"):
+            await one.down(ANN, STAGING, "staging", None, None)
+        worker = await one.up(ANN, STAGING, {"services": {"worker": {"count": 2}}})
+        assert worker["action"] == "change"
+
+    world.play(body)
 
 
 @pytest.mark.parametrize(

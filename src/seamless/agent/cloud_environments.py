@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from seamless import wire
 from seamless.agent.access import Role
-from seamless.agent.environment_facts import total_cost, wanted_facts
+from seamless.agent.environment_facts import ecs_name, total_cost, wanted_facts
 from seamless.agent.operations import Operations
 from seamless.agent.resources import Resources
 from seamless.agent.store.rows import to_time
@@ -93,6 +93,9 @@ class Environments:
             raise RefusedError(
                 f"{environment} is not any more what it was when you looked", hint=f"seamless env up {environment}"
             )
+        kept = {service["name"] for service in plan["facts"]["services"]}
+        removed = {service.name for service in place.known.services} - kept if place.known is not None else set()
+        await self._refuse_during_deployments(place, {*plan["deployed_anew"], *removed})
         since = _EVER if place.stack is None else await place.stacks.newest_event_at(place.stack.id)
         tags = {_TAG: environment, "seamless:cluster": place.cluster}
         sent = await self._sent(place, rendered_body(template), asked.get("bucket"))
@@ -121,6 +124,8 @@ class Environments:
             )
         if place.stack.is_busy:
             raise _busy(place.stack, environment)
+        if place.known is not None:
+            await self._refuse_during_deployments(place, {service.name for service in place.known.services})
         strangers = await self._strangers(place)
         if strangers:
             raise RefusedError(
@@ -232,6 +237,17 @@ class Environments:
                 f"the stack {place.stack.name} is {place.stack.status}, which CloudFormation does not change",
                 hint=f"seamless env down {place.environment}, then up again; or mend it in AWS's console",
             )
+
+    async def _refuse_during_deployments(self, place: _Place, services: Collection[str]) -> None:
+        """CloudFormation would pull a service (by its name in ECS) from under a deployment of it."""
+        for name, parameters in self._resources.config().services.items():
+            if ecs_name(place.environment, parameters, name) not in services:
+                continue
+            deployment = await self._resources.store.deployments.locked(name, place.environment)
+            if deployment is not None:
+                raise RefusedError(
+                    f"{deployment.run} is being deployed to {place.environment}", hint=f"seamless show {deployment.run}"
+                )
 
     async def _sent(self, place: _Place, body: str, bucket: str | None) -> dict[str, str]:
         """How the template goes to CloudFormation: with the call, or through a bucket when it is too large."""
