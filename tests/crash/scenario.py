@@ -41,6 +41,7 @@ _WITHIN_S = 120.0  # for whatever is waited for, since the agent was last starte
 _POLL_S = 0.1
 _LABEL = "io.seamless.installation"
 _STARTS = ["docker", "events", "--format={{.Actor.Attributes.name}}", "--filter=type=container", "--filter=event=start"]
+_UNCLEANED = "SELECT id FROM runs WHERE cleaned = 0 AND ended_at IS NOT NULL"
 _OF_RUNS = ("views", "spool", "work", "local")
 _OWN_CONTAINERS = ("helper-", "network-")  # of the executor, as many as it takes
 _PROGRAMS = frozenset({"build"})  # stages that are tried again when the agent dies
@@ -107,7 +108,7 @@ class Scenario:
     def _await_rest(self) -> None:
         """Until nothing of an ended run is left: what it wrote to caches is there then for the next."""
         self._deadline = time.monotonic() + _WITHIN_S
-        while left := self._kept() or self.agent.left_behind():
+        while left := self._kept() or self.agent.left_behind() or self._query(_UNCLEANED):
             assert time.monotonic() < self._deadline, f"left behind: {left}\n{self.agent.said()}"
             if not self.agent.is_running():
                 self._start()
@@ -125,7 +126,7 @@ class Scenario:
             self._await_rest()
             if self.agent.is_running():
                 self.agent.stop()
-                if not self._query("SELECT 1 FROM runs WHERE cleaned = 0"):
+                if not self._query(_UNCLEANED):
                     return
 
     def _insist(self, step: Callable[[], T]) -> T:

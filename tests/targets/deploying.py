@@ -16,7 +16,9 @@ from typing import Any, Final
 import docker
 
 from seamless.model import DigestKind, Environment, ImageRef
-from seamless.targets import DeployRequest
+from seamless.targets import DeployOutcome, DeployRequest, Journal, Log
+from seamless.targets.docker import DockerTarget
+from seamless.transitions import DeploymentEvent
 
 BUSYBOX: Final = Path("/bin/busybox")
 APPLETS: Final = ("sh", "httpd", "sleep", "rm", "dd", "wget", "cat", "env", "head", "nc", "touch", "date")
@@ -128,6 +130,14 @@ def request(deployment: int, image: str, **changes: Any) -> DeployRequest:
         "deadline_s": 20.0,
     }
     return DeployRequest(deployment=deployment, **{**values, **changes})
+
+
+async def deploy_wholly(target: DockerTarget, going: DeployRequest, journal: Journal, log: Log) -> DeployOutcome:
+    """Deploys, and after a success ends what was replaced."""
+    outcome = await target.deploy(going, journal, log)
+    if outcome.event is DeploymentEvent.COMPLETE:
+        await target.retire(journal)
+    return outcome
 
 
 def free_port() -> int:

@@ -21,7 +21,7 @@ from docker.errors import APIError
 
 from seamless.targets.docker import DockerTarget
 
-from .deploying import FileJournal, request
+from .deploying import FileJournal, deploy_wholly, request
 
 
 async def deploy(order: dict[str, Any]) -> dict[str, Any]:
@@ -32,9 +32,9 @@ async def deploy(order: dict[str, Any]) -> dict[str, Any]:
             with contextlib.suppress(APIError):
                 docker.from_env().api.kill(name)
 
-    outcome = await DockerTarget(order["installation"]).deploy(
-        request(order["deployment"], order["image"], **order["changes"]), FileJournal(Path(order["journal"])), log
-    )
+    target, journal = DockerTarget(order["installation"]), FileJournal(Path(order["journal"]))
+    going = request(order["deployment"], order["image"], **order["changes"])
+    outcome = await deploy_wholly(target, going, journal, log)
     return {"event": outcome.event, "reason": outcome.reason, "detail": dict(outcome.detail)}
 
 

@@ -57,6 +57,9 @@ class ScriptedTarget:
         await journal.record(outcome={"event": outcome.event, "reason": outcome.reason, "detail": dict(outcome.detail)})
         return outcome
 
+    async def retire(self, journal: Journal) -> None:
+        self._reach()
+
     async def explain(self, request: DeployRequest, journal: Journal) -> list[str]:
         return [f"scripted deployment {request.deployment}"]
 

@@ -15,7 +15,7 @@ from seamless.targets import DeployOutcome
 from seamless.transitions import DeploymentEvent
 
 from .conftest import Images, Place
-from .deploying import Lines, MemoryJournal, commit, free_port, request, until
+from .deploying import Lines, MemoryJournal, commit, deploy_wholly, free_port, request, until
 
 pytestmark = pytest.mark.engine
 
@@ -23,8 +23,9 @@ STAGING = Environment.STAGING
 
 
 def deploy(place: Place, deployment: int, image: str, **changes: Any) -> DeployOutcome:
-    """Deploys and waits for the verdict."""
-    return asyncio.run(place.target.deploy(request(deployment, image, **changes), MemoryJournal(), Lines()))
+    """Deploys, waits for the verdict, and ends what was replaced."""
+    going = request(deployment, image, **changes)
+    return asyncio.run(deploy_wholly(place.target, going, MemoryJournal(), Lines()))
 
 
 def get(port: int, path: str = "/version") -> str:
@@ -266,6 +267,23 @@ def test_without_a_port_staying_up_is_healthy(place: Place, images: Images) -> N
     assert outcome.detail["healthy_s"] >= 1.0
     outcome = deploy(place, 2, images.v1, health="", port=None, env={"EXIT": "0"})
     assert outcome.reason == "not healthy: exit code 0; rolled back to 0000001"
+
+
+def test_what_was_replaced_serves_nobody_at_the_verdict_and_goes_afterwards(place: Place, images: Images) -> None:
+    deploy(place, 1, images.v1)
+    journal = MemoryJournal()
+    asyncio.run(place.target.deploy(request(2, images.v2), journal, Lines()))
+    assert place.names(running=True) == ["web-1", "web-2"]
+    assert {place.fetch(images.v1, "/version") for _ in range(5)} == {"v2"}
+    current = asyncio.run(place.target.current("web", STAGING, {}))
+    assert current is not None
+    assert current.deployment == 2
+    asyncio.run(place.target.retire(journal))
+    asyncio.run(place.target.retire(journal))
+    assert place.names() == ["web-2"]
+    asyncio.run(place.target.deploy(request(3, images.v1), MemoryJournal(), Lines()))
+    assert deploy(place, 4, images.v2).event is DeploymentEvent.COMPLETE  # and without: the next one does it
+    assert place.names() == ["web-4"]
 
 
 def test_leftovers_go_with_the_next_deployment_and_those_of_others_stay(place: Place, images: Images) -> None:

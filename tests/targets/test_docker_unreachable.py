@@ -15,7 +15,7 @@ from seamless.targets.docker import DockerTarget
 from seamless.transitions import DeploymentEvent
 
 from .conftest import Images, Place
-from .deploying import Lines, MemoryJournal, free_port, request, until
+from .deploying import Lines, MemoryJournal, deploy_wholly, free_port, request, until
 from .engine_proxy import LossyProxy
 
 pytestmark = [
@@ -35,7 +35,7 @@ def test_an_answer_lost_after_the_effect_changes_nothing(
 
         async def main() -> list[DeployOutcome]:
             going = (request(1, images.v1), request(2, images.v2, publish=port), request(3, images.v1, publish=port))
-            return [await target.deploy(each, MemoryJournal(), Lines()) for each in going]
+            return [await deploy_wholly(target, each, MemoryJournal(), Lines()) for each in going]
 
         outcomes = asyncio.run(main())
     assert [outcome.event for outcome in outcomes] == [DeploymentEvent.COMPLETE] * 3
@@ -66,7 +66,7 @@ def test_a_deployment_whose_engine_goes_away_is_unknown_and_the_next_one_puts_it
         outcome = asyncio.run(main())
     assert (outcome.event, outcome.reason) == (DeploymentEvent.LOSE_SIGHT, "the Docker Engine does not answer")
     assert place.names() == ["web-1", "web-2"]
-    next_one = asyncio.run(place.target.deploy(request(3, images.v2), MemoryJournal(), Lines()))
+    next_one = asyncio.run(deploy_wholly(place.target, request(3, images.v2), MemoryJournal(), Lines()))
     assert next_one.event is DeploymentEvent.COMPLETE
     assert place.names() == ["web-3"]
 

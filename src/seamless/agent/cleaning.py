@@ -9,14 +9,16 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
+from weakref import WeakValueDictionary
 
+from seamless.agent.deploying import DeploymentJournal
 from seamless.agent.resources import Resources
 from seamless.config import Parameters
 from seamless.errors import SeamlessError
 from seamless.executors import LABEL_ROLE, LABEL_RUN, Found
-from seamless.model import Run, StageName, utc_now
+from seamless.model import Environment, Run, StageName, utc_now
 from seamless.stages.build import image_repository, remove_image
-from seamless.transitions import RunState
+from seamless.transitions import DeploymentState, RunState
 
 _KEEPERS: Final = frozenset({"deployment", "network"})  # roles that are nobody's run
 _TURN_S: Final = 20.0
@@ -28,6 +30,7 @@ class Cleaner:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._again: dict[str, Run] = {}
+        self._retiring: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def clean(self, run: Run) -> None:
         """Idempotent. What cannot be removed now is tried again, also by the next agent."""
@@ -103,7 +106,17 @@ class Cleaner:
             [path for path in (resources.data_dir / "spool" / run.id, resources.work(run.id)) if path.exists()]
         )
         await self._remove_untrusted_image(run)
+        await self.retire(run.id)
         await resources.store.runs.mark_cleaned(run.id)
+
+    async def retire(self, run: str) -> None:
+        """Ends what the run's completed deployments replaced. Idempotent."""
+        async with self._retiring.setdefault(run, asyncio.Lock()):
+            for environment, settings in self._resources.config().environments.items():
+                deployment = await self._resources.store.deployments.of_run(run, Environment(environment))
+                if deployment is not None and deployment.state is DeploymentState.SUCCESS:
+                    journal = DeploymentJournal(self._resources.store, deployment)
+                    await self._resources.targets[settings.target].retire(journal)
 
     async def _remove_untrusted_image(self, run: Run) -> None:
         """Nothing uses it after its run: it cannot be deployed."""

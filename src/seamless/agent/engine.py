@@ -38,6 +38,7 @@ class Engine:
         await self._resources.workspaces.sweep({run.id for run in active}, {run.id for run in uncleaned})
         for run in active:
             self.submit(run)
+            self.retire(run.id)
         self._spawn(self._cleaner.recover(), "recovery cleaning")
 
     async def stop(self) -> None:
@@ -62,6 +63,10 @@ class Engine:
     def tidy(self, run: str) -> None:
         """A run may wait for days: what its ended stages left on the engine goes now. Its folders stay."""
         self._spawn(self._cleaner.remove_objects(run), f"tidying of {run}")
+
+    def retire(self, run: str) -> None:
+        """A deployment of the run may have completed: what it replaced ends."""
+        self._spawn(self._cleaner.retire(run), f"end of what {run} replaced")
 
     def wake_service(self, service: str) -> None:
         """Something changed that the service's runs may wait for: a deployment ended, an approval was voided."""

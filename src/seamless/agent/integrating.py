@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from seamless.agent.resources import Resources
 from seamless.agent.store import Store
@@ -13,12 +14,36 @@ from seamless.executors.builder import compose_cli
 from seamless.model import Environment, StageName
 from seamless.stages import StageContext, StageResult
 from seamless.stages.compose import clear_project, resolve_model, run_integration
-from seamless.stages.compose_file import read_compose_file
+from seamless.stages.compose_file import ComposeFile, read_compose_file
 from seamless.stages.integration import PeerImage, find_peers, plan_integration, project_name
 from seamless.stages.registry import registry_host
 
+_Resolved = tuple[ComposeFile, Mapping[str, Any]]
 
-async def perform_integration(context: StageContext, resources: Resources) -> StageResult:
+
+class Integrator:
+    """Performs the stage. What Compose makes of the file can be asked for while the checks still run."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._ahead: dict[str, tuple[Path, _Resolved]] = {}  # by run, with the checkout that it is of
+
+    async def resolve_ahead(self, context: StageContext) -> None:
+        """For a file in the run's own repository."""
+        test = context.parameters.integration_test
+        if test is not None and test.repo is None:
+            checkout, folder = await _checkout(context)
+            self._ahead[context.run.id] = checkout, await _resolve(context, checkout, folder)
+
+    def forget(self, run: str) -> None:
+        """What was made ahead for a run is not needed, or not true any more."""
+        self._ahead.pop(run, None)
+
+    async def perform(self, context: StageContext) -> StageResult:
+        return await _perform(context, self._resources, self._ahead.pop(context.run.id, None))
+
+
+async def _perform(context: StageContext, resources: Resources, ahead: tuple[Path, _Resolved] | None) -> StageResult:
     run, parameters = context.run, context.parameters
     test = parameters.integration_test
     assert test is not None, "a stage without parameters is skipped, see `skip_reason`"
@@ -27,11 +52,10 @@ async def perform_integration(context: StageContext, resources: Resources) -> St
         await clear_project(project_name(context.installation, run.id, attempt))
         raise InterruptedStageError("the agent was stopped during the integration test")
     checkout, folder = await _checkout(context)
-    _, version = await compose_cli()
-    file = await asyncio.to_thread(read_compose_file, checkout, test.compose_file, folder=folder, version=version)
-    work = context.work / f"integration_test.{attempt}"
-    work.mkdir(parents=True, exist_ok=True, mode=0o700)
-    resolved = await resolve_model(file, work_dir=work)
+    if ahead is not None and ahead[0] == checkout:
+        file, resolved = ahead[1]
+    else:
+        file, resolved = await _resolve(context, checkout, folder)
     services = resources.config().services
     named = find_peers(resolved.get("services") or {}, test.map, {*services, run.service})
     images = await _images(context, set(named.values()), resources.store)
@@ -59,11 +83,26 @@ async def perform_integration(context: StageContext, resources: Resources) -> St
         plan,
         spool=context.spool,
         registry_auth=await resources.registries.auth(run.trust, *_hosts(images)),
-        work_dir=work,
+        work_dir=_work_dir(context),
         timeout_s=parameters.stage_timeout,
         line=context.line,
     )
     return StageResult(plan.evidence)
+
+
+async def _resolve(context: StageContext, checkout: Path, folder: str) -> _Resolved:
+    """The Compose file, and what Compose makes of it."""
+    test = context.parameters.integration_test
+    assert test is not None
+    _, version = await compose_cli()
+    file = await asyncio.to_thread(read_compose_file, checkout, test.compose_file, folder=folder, version=version)
+    return file, await resolve_model(file, work_dir=_work_dir(context))
+
+
+def _work_dir(context: StageContext) -> Path:
+    work = context.work / f"integration_test.{context.stage.attempt}"
+    work.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return work
 
 
 async def _checkout(context: StageContext) -> tuple[Path, str]:

@@ -6,7 +6,7 @@ from seamless.agent.engine import Engine
 from seamless.agent.logs import LogId, LogStore
 from seamless.agent.store import Store
 from seamless.model import Event, StageName
-from seamless.transitions import STAGE_ENDED, RunState
+from seamless.transitions import STAGE_ENDED, DeploymentState, RunState
 
 _BATCH = 500
 
@@ -30,4 +30,6 @@ def _react_to(event: Event, engine: Engine, logs: LogStore) -> None:
         if event.kind == "run" and event.to_state == RunState.AWAITING_APPROVAL:
             engine.tidy(event.run)
     elif event.kind in ("deployment", "action") and event.service is not None:
+        if event.run is not None and event.to_state == DeploymentState.SUCCESS:
+            engine.retire(event.run)
         engine.wake_service(event.service)

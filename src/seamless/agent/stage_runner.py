@@ -12,7 +12,7 @@ from typing import Any, Final
 from seamless.agent.ahead import Ahead
 from seamless.agent.building import perform_build
 from seamless.agent.deploying import Deployer
-from seamless.agent.integrating import perform_integration
+from seamless.agent.integrating import Integrator
 from seamless.agent.logs import LogId, Patterns
 from seamless.agent.logs.spool import Spool
 from seamless.agent.resources import Resources
@@ -59,6 +59,7 @@ class StageRunner:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._deployer = Deployer(resources)
+        self._integrator = Integrator(resources)
         self._ahead = Ahead()
 
     async def execute(self, run: Run, stage: Stage, switch: StopSwitch, *, resumed: bool) -> Verdict:
@@ -119,11 +120,16 @@ class StageRunner:
         )
 
     def _make_ahead(self, run: Run, parameters: Parameters) -> None:
-        """The containers of the checks, while `install` runs."""
+        """While `install` runs: the containers of the checks, and what Compose makes of the integration test's file."""
         for stage in run.stages:
             if stage.name in _CHECKS and stage.state is StageState.IDLE and not skip_reason(stage.name, parameters):
                 coming = dataclasses.replace(stage, attempt=stage.attempt + 1)
                 self._ahead.begin(run.id, stage.name, self._create_ahead(run, coming, parameters))
+
+            if stage.name is StageName.INTEGRATION_TEST and stage.state is StageState.IDLE:
+                coming = dataclasses.replace(stage, attempt=stage.attempt + 1)
+                context = self._context(run, coming, parameters, {}, Patterns(()), _say_nothing)
+                self._ahead.begin(run.id, stage.name, self._integrator.resolve_ahead(context))
 
     async def _create_ahead(self, run: Run, stage: Stage, parameters: Parameters) -> None:
         if not await self._resources.executor.views_are_live():
@@ -135,6 +141,8 @@ class StageRunner:
 
     async def _discard_ahead(self, run: Run, parameters: Parameters) -> None:
         """prepare is done again: what was made over this attempt's workspace is not what the checks must see."""
+        await self._ahead.settle(run.id, StageName.INTEGRATION_TEST)
+        self._integrator.forget(run.id)
         for stage in run.stages:
             if stage.name in _CHECKS and stage.state is StageState.IDLE:
                 await self._ahead.settle(run.id, stage.name)
@@ -145,6 +153,7 @@ class StageRunner:
     async def settle(self, run: str) -> None:
         """Returns when nothing is being made for a run any more."""
         await self._ahead.settle(run)
+        self._integrator.forget(run)
 
     async def _refused(self, run: Run, stage: Stage, parameters: Parameters, error: SeamlessError) -> Verdict:
         """The verdict of an attempt whose secrets cannot be had."""
@@ -209,7 +218,7 @@ class StageRunner:
                 case StageName.BUILD:
                     return await perform_build(context, self._resources)
                 case _:
-                    return await perform_integration(context, self._resources)
+                    return await self._integrator.perform(context)
         except (StageError, HostError):
             raise
         except SeamlessError as error:

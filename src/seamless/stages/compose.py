@@ -140,17 +140,19 @@ async def clear_project(project: str) -> None:
     """
     docker, environment = await docker_cli(), engine_environment()
     label = f"label={_LABEL_PROJECT}={project}"
+    built = f"reference={project}-*"  # 1.29 names an image project_service, 2 project-service
 
     async def each(kind: Sequence[str], remove: Sequence[str], wanted: str = label) -> None:
         found = (await _capture([docker, *kind, "--quiet", "--filter", wanted], environment)).split()
         if found:
             await _capture([docker, *remove, *dict.fromkeys(found)], environment, may_fail=True)
 
-    await each(["container", "ls", "--all"], ["container", "rm", "--force", "--volumes"])
-    await each(["network", "ls"], ["network", "rm"])
-    await each(["volume", "ls"], ["volume", "rm", "--force"])
-    for separator in "_-":  # 1.29 names an image project_service, 2 project-service
-        await each(["image", "ls"], ["image", "rm", "--force"], f"reference={project}{separator}*")
+    await each(["container", "ls", "--all"], ["container", "rm", "--force", "--volumes"])  # they use the rest
+    await asyncio.gather(
+        each(["network", "ls"], ["network", "rm"]),
+        each(["volume", "ls"], ["volume", "rm", "--force"]),
+        each(["image", "ls", "--filter", f"reference={project}_*"], ["image", "rm", "--force"], built),
+    )
 
 
 @dataclass(slots=True)
@@ -164,6 +166,7 @@ class _Project:
     spool: Path
     line: Line
     doing: str = "preparing"
+    seen: Sequence[_Container] = ()  # when the engine was asked last
 
     async def run(self, timeout_s: float) -> None:
         try:
@@ -188,9 +191,16 @@ class _Project:
             if code != 0:
                 raise await self.never_ready(printed)
             crash_point("integration:after_start")
-        await self.wait_until_ready()
-        self.doing = f"starting {plan.test_service}"
-        await self.call("up", "--no-start", "--no-deps", "--no-color", "--no-build", plan.test_service)
+        creating = asyncio.create_task(
+            self.call("up", "--no-start", "--no-deps", "--no-color", "--no-build", plan.test_service)
+        )
+        try:
+            await self.wait_until_ready()
+            self.doing = f"starting {plan.test_service}"
+            await creating
+        finally:
+            creating.cancel()
+            await asyncio.gather(creating, return_exceptions=True)
         self.doing = f"running {plan.test_service}"
         await self.run_tests()
 
@@ -257,22 +267,27 @@ class _Project:
             raise InterruptedStageError("the engine went away")
         raise StageError(failure(printed) if failure else f"Compose failed: {_last_words(printed)}", exit_code=code)
 
-    async def compose_call(self, *arguments: str, timeout_s: float | None = None) -> tuple[int, str]:
+    async def compose_call(self, *arguments: str) -> tuple[int, str]:
         """(exit code, the end of what it printed)."""
         start = self.spool.stat().st_size
         environment = {**self.environment, **_COMPOSE_ENVIRONMENT}
         program = Program([*self.compose, *arguments], environment)
-        return await programs.run(program, output=self.spool, timeout_s=timeout_s), read_tail(self.spool, start)
+        return await programs.run(program, output=self.spool), read_tail(self.spool, start)
 
     async def print_logs(self) -> None:
         """What the other services printed, to the log. A lack of it changes no verdict."""
         if not self.plan.others:
             return
-        await self.line(f"output of {', '.join(self.plan.others)}:")
         try:
-            await self.compose_call("logs", "--no-color", *self.plan.others, timeout_s=_LOGS_S)
+            for each in sorted(self.seen or await self.containers(), key=lambda each: each.service):
+                if each.service in self.plan.others:
+                    await self.line(f"output of {each.service}:")
+                    program = Program([self.docker, "container", "logs", each.id], self.environment)
+                    await programs.run(program, output=self.spool, timeout_s=_LOGS_S)
         except ProgramTimeoutError:
             await self.line(f"(not all of it: reading took more than {_LOGS_S:g} s)")
+        except InterruptedStageError as error:
+            await self.line(f"({error.message})")
 
     async def containers(self) -> list[_Container]:
         label = f"label={_LABEL_PROJECT}={self.plan.project}"
@@ -284,7 +299,8 @@ class _Project:
             found = await _capture([self.docker, "container", "inspect", *ids], self.environment)
         except UnavailableError as error:
             raise InterruptedStageError(f"the engine went away: {error.message}") from error
-        return [_read(each) for each in json.loads(found)]
+        self.seen = [_read(each) for each in json.loads(found)]
+        return list(self.seen)
 
 
 _CONDITIONS: Final = {"service_healthy": "healthy", "service_completed_successfully": "done"}

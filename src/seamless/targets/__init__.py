@@ -100,6 +100,10 @@ class Target(Protocol):
     async def reconcile(self, deployment: Deployment, settings: Mapping[str, Any]) -> DeployOutcome:
         """What became of a deployment that was lost sight of, from its journal and from what is there now."""
 
+    async def retire(self, journal: Journal) -> None:
+        """After a COMPLETE verdict was stored: ends what the release replaced and left for afterwards, if anything.
+        May be cancelled and repeated; the next deployment does without it."""
+
     async def explain(self, request: DeployRequest, journal: Journal) -> list[str]:
         """Why it is as it is: exit codes, out of memory, last lines. For people; never raises for missing parts."""
 

@@ -22,7 +22,7 @@ from seamless.targets.docker_plan import (
     release,
     service_labels,
 )
-from seamless.targets.docker_rollout import STOP_GRACE_S, Rollout, address
+from seamless.targets.docker_rollout import STOP_GRACE_S, Rollout, address, remove_old
 from seamless.targets.health import ask_once
 from seamless.transitions import DeploymentEvent
 
@@ -69,6 +69,10 @@ class DockerTarget:
     async def deploy(self, request: DeployRequest, journal: Journal, log: Log) -> DeployOutcome:
         """See `Target`. Cancelling the task leaves everything as it is, to be gone on with."""
         return await Rollout(self._engine, request, journal, log, self._credentials(request.image)).run()
+
+    async def retire(self, journal: Journal) -> None:
+        """See `Target`."""
+        await remove_old(self._engine, journal)
 
     async def explain(self, request: DeployRequest, journal: Journal) -> list[str]:
         """What was seen when it failed, else how its container is now."""

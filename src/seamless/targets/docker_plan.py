@@ -4,9 +4,11 @@
 
 - ALONE: nothing serves. The new container has the service's name from the start.
 - BESIDE: the new container is proved healthy beside the old one, which has the name until then; then
-  the name moves over, and the old one has a moment for the requests under way before it is told to end.
+  the name moves over.
 - REPLACE: both publish the same port of the host, which only one can hold. A trial, not published, proves
   the image and its settings first; then the old one stops, and the new one starts in its place: the gap.
+
+What was replaced is removed after the verdict (`docker_rollout.remove_old`): nobody need wait for it.
 
 A container's restart policy says what it is: "no" until it is proved, "unless-stopped" once it counts. So
 nothing that was never healthy is taken for a release later, even if this deployment is never resumed.
@@ -60,8 +62,7 @@ class Step(StrEnum):
     NAME = "name"  # the new container gets the service's name
     CONFIRM = "confirm"  # and is still healthy
     KEEP = "keep"  # from here on it is the release
-    RETIRE_OLD = "retire_old"  # the old one loses the name and ends what it was doing
-    REMOVE_OLD = "remove_old"
+    RETIRE_OLD = "retire_old"  # the old one loses the name
 
     DISCARD = "discard"  # back: the new container and the trial go
     RESTORE_OLD = "restore_old"
@@ -69,22 +70,17 @@ class Step(StrEnum):
     LEAVE = "leave"  # the network goes when nothing uses it
 
 
-COMMITTED: Final = frozenset({Step.KEEP, Step.RETIRE_OLD, Step.REMOVE_OLD})  # too late to cancel
+COMMITTED: Final = frozenset({Step.KEEP, Step.RETIRE_OLD})  # too late to cancel
 
 _PREPARE: Final = (Step.IMAGE, Step.NETWORK, Step.CLEAN)
-_ALONE: Final = (Step.CREATE, Step.START, Step.VERIFY, Step.KEEP, Step.REMOVE_OLD)
-_BESIDE: Final = (
-    *(Step.CREATE, Step.START, Step.VERIFY, Step.NAME, Step.CONFIRM),
-    *(Step.KEEP, Step.RETIRE_OLD, Step.REMOVE_OLD),
-)
+_ALONE: Final = (Step.CREATE, Step.START, Step.VERIFY, Step.KEEP)
+_BESIDE: Final = (Step.CREATE, Step.START, Step.VERIFY, Step.NAME, Step.CONFIRM, Step.KEEP, Step.RETIRE_OLD)
 _REPLACE: Final = (
     *(Step.CREATE_TRIAL, Step.START_TRIAL, Step.VERIFY_TRIAL, Step.REMOVE_TRIAL),
-    *(Step.CREATE, Step.STOP_OLD, Step.START, Step.VERIFY, Step.KEEP, Step.REMOVE_OLD),
+    *(Step.CREATE, Step.STOP_OLD, Step.START, Step.VERIFY, Step.KEEP),
 )
 BACK: Final = (Step.DISCARD, Step.RESTORE_OLD, Step.VERIFY_OLD, Step.LEAVE)
-TOLERANT: Final = frozenset(
-    {Step.RETIRE_OLD, Step.REMOVE_OLD, *BACK}
-)  # what the engine refuses is told, and they go on
+TOLERANT: Final = frozenset({Step.RETIRE_OLD, *BACK})  # what the engine refuses is told, and they go on
 
 
 @dataclass(frozen=True, slots=True)

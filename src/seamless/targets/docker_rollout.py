@@ -7,6 +7,7 @@ The journal holds:
 - `facts`: what steps found out ("healthy_s", "gap_from", "gap_s")
 - `failure`: `{"reason", "explanation"}`, from which moment on the steps go back; `back_clock`: since when
 - `outcome`: the verdict, given again when `deploy` is called again
+- `removed_old`: true when what was replaced is gone
 """
 
 from __future__ import annotations
@@ -90,7 +91,6 @@ class Rollout:
             Step.CONFIRM: self._confirm,
             Step.KEEP: lambda: self._engine.keep(self._name),
             Step.RETIRE_OLD: self._retire_old,
-            Step.REMOVE_OLD: self._remove_old,
             Step.DISCARD: self._discard,
             Step.RESTORE_OLD: self._restore_old,
             Step.VERIFY_OLD: self._verify_old,
@@ -182,7 +182,7 @@ class Rollout:
     async def _clean(self) -> None:
         for container in await self._engine.find(self._labels):
             if container.id != self._plan.old and container.name not in (self._name, self._trial):
-                await self._log(f"removing {container.name}, left by a deployment that did not end")
+                await self._log(f"removing {container.name}, left by an earlier deployment")
                 await self._engine.remove(container.id, grace_s=STOP_GRACE_S)
 
     async def _create(self, *, trial: bool) -> None:
@@ -246,11 +246,6 @@ class Rollout:
         old = await self._engine.inspect(self._old)
         if old is not None and old.running:
             await self._engine.alias(old, self._network, [])
-            await asyncio.sleep(DRAIN_S)
-
-    async def _remove_old(self) -> None:
-        if self._plan.old is not None:
-            await self._engine.remove(self._plan.old, grace_s=STOP_GRACE_S)
 
     async def _complete(self) -> DeployOutcome:
         facts = self._facts
@@ -353,6 +348,21 @@ class Rollout:
         if self._plan.old is None:
             raise ValueError("a step of this plan needs an old container, and it names none")
         return self._plan.old
+
+
+async def remove_old(engine: Engine, journal: Journal) -> None:
+    """After the verdict of a deployment that completed: removes what it replaced, when the requests that were under
+    way have had a moment. Idempotent. Raises EngineRefusalError and UnavailableError."""
+    recorded = journal.get("plan")
+    if recorded is None or journal.get("removed_old") or (made := Plan.from_json(recorded)).old is None:
+        return
+    crash_point("deploy.docker.remove_old:before_effect")
+    old = await engine.inspect(made.old)
+    if old is not None and old.running:
+        await asyncio.sleep(DRAIN_S)
+    await engine.remove(made.old, grace_s=STOP_GRACE_S)
+    crash_point("deploy.docker.remove_old:after_effect")
+    await journal.record(removed_old=True)
 
 
 def address(publish: int) -> str:
