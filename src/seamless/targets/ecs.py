@@ -98,6 +98,9 @@ class EcsTarget:
         """See `Target`. Cancelling the task leaves everything as it is, to be gone on with."""
         return await self._rollout(request, journal, log).run()
 
+    async def retire(self, journal: Journal) -> None:
+        """ECS drains and stops the old tasks by itself, before a deployment counts as complete."""
+
     async def explain(self, request: DeployRequest, journal: Journal) -> list[str]:
         """What was seen when it failed, else what ECS says of it now."""
         if recorded := journal.get("outcome"):
