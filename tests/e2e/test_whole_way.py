@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from e2e.conftest import Shop
@@ -63,8 +65,15 @@ def test_commit_to_production_rollback_hold_and_release(shop: Shop) -> None:
     client.release("web")
     promoted = agent.wait_run(client.promote("web")["id"])
     assert (promoted["state"], promoted["commit"]) == ("success", second)
-    containers = docker(
-        "ps", "--filter", f"label=io.seamless.installation={agent.installation}", "--format", "{{.Names}}"
-    )
-    assert [name.split("-")[2] for name in containers.split() if "-web-" in name].count("production") == 1
+    deadline = time.monotonic() + 20  # what was replaced ends after the verdict
+    while (
+        len(
+            in_production := docker(
+                "ps", "--filter", f"name=seamless-{agent.installation}-production-web-", "--quiet"
+            ).split()
+        )
+        != 1
+    ):
+        assert time.monotonic() < deadline, in_production
+        time.sleep(0.1)
     assert stage_of(promoted, "deploy_production")["exit_code"] == 0

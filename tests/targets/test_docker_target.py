@@ -286,6 +286,23 @@ def test_what_was_replaced_serves_nobody_at_the_verdict_and_goes_afterwards(plac
     assert place.names() == ["web-4"]
 
 
+def test_the_next_deployment_and_the_end_of_what_was_replaced_do_not_hinder_each_other(
+    place: Place, images: Images
+) -> None:
+    deploy(place, 1, images.v1)
+
+    async def main() -> DeployOutcome:
+        journal = MemoryJournal()
+        await place.target.deploy(request(2, images.v2), journal, Lines())
+        ending = asyncio.create_task(place.target.retire(journal))
+        outcome = await deploy_wholly(place.target, request(3, images.v1), MemoryJournal(), Lines())
+        await ending
+        return outcome
+
+    assert asyncio.run(main()).event is DeploymentEvent.COMPLETE
+    assert place.names() == ["web-3"]
+
+
 def test_leftovers_go_with_the_next_deployment_and_those_of_others_stay(place: Place, images: Images) -> None:
     deploy(place, 1, images.v1)
     deploy(place, 2, images.v1, service="shop")

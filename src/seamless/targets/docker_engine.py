@@ -117,7 +117,7 @@ class Engine:
         await self.stop(name, grace_s=grace_s)
 
         def remove() -> None:
-            with contextlib.suppress(NotFound):
+            with _status_allowed(404, 409):  # 409: another removal is at it
                 self._api.remove_container(name, v=True, force=True)
 
         await self._call(remove)
