@@ -10,8 +10,9 @@ import pytest
 from e2e.conftest import Shop, until
 from harness.agents import stage_of
 from harness.aws_server import serving
+from harness.ecs_rows import Row
 from harness.registry import LocalRegistry, local_registry
-from harness.scripted_ecs import REGION, Row, ScriptedEcs
+from harness.scripted_ecs import REGION, ScriptedEcs
 from targets.ecs_playing import DEFINITION
 
 pytestmark = [pytest.mark.engine, pytest.mark.fake]

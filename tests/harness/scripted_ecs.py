@@ -16,49 +16,15 @@ import copy
 import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from harness.aws_server import Fault, RefusalError
+from harness.ecs_rows import BACK, Row, Stopped
 
 ACCOUNT: Final = "123456789012"
 REGION: Final = "eu-central-1"
 _ARN: Final = f"arn:aws:ecs:{REGION}:{ACCOUNT}:"
 _START: Final = 1_700_000_000.0
-
-What = Literal["going", "completed", "failed", "rollback", "rolled_back", "outside", "vanished", "unstable"]
-
-
-@dataclass(frozen=True)
-class Stopped:
-    """A task that ended."""
-
-    reason: str
-    code: str = "EssentialContainerExited"
-    exit_code: int | None = None
-    container_reason: str | None = None
-    lines: tuple[str, ...] = ()  # of its log
-
-
-@dataclass(frozen=True)
-class Row:
-    """From `at` on it is so: `running` of the wanted tasks, `failed` so far."""
-
-    at: float
-    what: What
-    running: int = 0
-    failed: int = 0
-    reason: str = ""
-    event: str | None = None
-    task: Stopped | None = None
-
-
-HEALTHY: Final = (
-    Row(0, "going", event="(service web) has started 2 tasks"),
-    Row(20, "going", running=1),
-    Row(40, "completed", running=2, event="(service web) has reached a steady state."),
-)
-BACK: Final = (Row(0, "going"), Row(10, "completed", running=2))
 
 
 class ScriptedEcs:
@@ -73,6 +39,7 @@ class ScriptedEcs:
         self.faults: defaultdict[str, list[Fault]] = defaultdict(list)
         self.throttles_each = False  # the first call of every operation
         self.stale_reads = 0  # after each UpdateService
+        self.stale_at: frozenset[int] = frozenset()  # which reads after an UpdateService are of the time before it
         self.stale_updates = False  # UpdateService answers what was there before it
         self.scripts: list[Sequence[Row]] = []  # of the next UpdateServices; then BACK
         self.lists_service_deployments = True
@@ -91,6 +58,7 @@ class ScriptedEcs:
         self.network: dict[str, Any] | None = None
         self._throttled: set[str] = set()
         self._stale: tuple[int, dict[str, Any]] | None = None
+        self._reads = 0
         self._clients: dict[str, str] = {}
         first = self._register(dict(definition), [])
         self.deployments = [self._deployment(first, "PRIMARY", "COMPLETED", desired, ())]
@@ -276,6 +244,9 @@ class ScriptedEcs:
         self.now += self.tick_s
         if asked["services"] != ["web"]:
             return {"services": [], "failures": [{"reason": "MISSING"}]}
+        self._reads += 1
+        if self._stale is not None and self._reads in self.stale_at:
+            return {"services": [self._stale[1]], "failures": []}
         if self._stale is not None and self._stale[0] > 0:
             self._stale = (self._stale[0] - 1, self._stale[1])
             return {"services": [self._stale[1]], "failures": []}
@@ -318,7 +289,7 @@ class ScriptedEcs:
         before = self._service()
         if arn != self.primary["taskDefinition"]:
             self._begin(arn, self.scripts.pop(0) if self.scripts else BACK)
-            self._stale = (self.stale_reads, before)
+            self._stale, self._reads = (self.stale_reads, before), 0
             if self.stale_updates:
                 return {"service": before}
         return {"service": self._service()}

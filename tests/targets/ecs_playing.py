@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from harness.aws_server import serving
-from harness.scripted_ecs import REGION, Row, ScriptedEcs
+from harness.ecs_rows import Row
+from harness.scripted_ecs import REGION, ScriptedEcs
 from seamless.aws.sessions import Clouds
 from seamless.config import Aws
 from seamless.model import DigestKind, Environment, ImageRef

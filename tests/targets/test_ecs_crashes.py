@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from harness.scripted_ecs import HEALTHY, Row, ScriptedEcs
+from harness.ecs_rows import HEALTHY, Row
+from harness.scripted_ecs import ScriptedEcs
 from seamless.targets import DeployOutcome, ecs_back, ecs_before, ecs_rollout
 
 from .deploying import Lines, MemoryJournal

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.scripted_ecs import BACK, HEALTHY, Row, ScriptedEcs, Stopped
+from harness.ecs_rows import BACK, HEALTHY, Row, Stopped
+from harness.scripted_ecs import ScriptedEcs
 from seamless.model import Deployment, Environment, Trigger, utc_now
 from seamless.targets.ecs_plan import tags_of
 from seamless.transitions import DeploymentEvent as Event
@@ -226,6 +227,14 @@ def test_a_stale_answer_is_no_rollback_and_makes_no_second_deployment(
 ) -> None:
     ecs = new_ecs(HEALTHY)
     ecs.stale_reads, ecs.stale_updates = stale_reads, stale_updates
+    with playing(ecs, monkeypatch) as player:
+        assert player.deploy().event is Event.COMPLETE
+    assert len(ecs.calls("UpdateService")) == 1
+
+
+def test_stale_answers_among_fresh_ones_are_no_rollback_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    ecs = new_ecs(HEALTHY)
+    ecs.stale_at = frozenset({3, 4, 6})
     with playing(ecs, monkeypatch) as player:
         assert player.deploy().event is Event.COMPLETE
     assert len(ecs.calls("UpdateService")) == 1
