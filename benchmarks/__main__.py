@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks import checks, pipeline, source_and_logs, standing, webhooks
+from benchmarks import checks, pipeline, source_and_logs, standing, tui, webhooks
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure, table
 from harness.engine import docker, import_busybox
@@ -33,6 +33,7 @@ SCENARIOS: Mapping[str, Callable[[Bench], list[Figure]]] = {
     "idle": standing.idle,
     "help": standing.help_text,
     "status": standing.status,
+    "tui": tui.tui,
 }
 _AT_MOST = {"fifty-at-once": 2}  # repetitions of what takes minutes
 _DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
