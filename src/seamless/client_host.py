@@ -37,6 +37,11 @@ class HostCalls:
         """Makes the agent read its configuration again; raises ConfigError for one that is not in force."""
         return cast("VersionJSON", self._post("reload", {}))
 
+    def artifacts(self, run: str, stage: str) -> Iterator[bytes]:
+        """The gzipped tar of what a stage left; `run` is an id that the agent gave."""
+        with self._stream(f"runs/{run}/stages/{stage}/artifacts", {}) as answer:
+            yield from answer.iter_raw()
+
     def backup(self) -> Iterator[bytes]:
         """The bytes of a backup of the agent's data. Incomplete unless the iterator ends by itself."""
         with self._stream("backup", {}) as answer:

@@ -11,7 +11,13 @@ from harness.engine import docker
 
 pytestmark = pytest.mark.engine
 
-SERVICE = "use_staging = false\nauto_deploy = true\nkeep_images = 1\n"
+SERVICE = """
+use_staging = false
+auto_deploy = true
+keep_images = 1
+unit_test = "mkdir -p coverage/deep; cat hello >coverage/deep/report"
+artifacts = { unit_test = ["coverage/**/*"] }
+"""
 RETENTION = '[retention]\nlogs = "0.1s"\ncheckouts = "0.1s"\n'
 
 
@@ -28,20 +34,24 @@ def test_what_was_kept_long_enough_goes_and_what_runs_stays(shop: Shop) -> None:
         return {run for run, ref in images.items() if docker("image", "inspect", ref, check=False) not in ("", "[]")}
 
     assert here() == {"web-1", "web-2", "web-3"}
+    got = agent.folder / "got"
+    assert agent.cli("artifacts", "web-3", "--get", str(got)).returncode == 0
+    assert (got / "unit_test/coverage/deep/report").read_text() == "three\n"
+    assert agent.cli("artifacts", "web-3", "--get", str(got)).returncode == 5, "written over"
+
     dry = json.loads(agent.cli("gc", "--dry-run", "--json").stdout)
-    assert {(one["kind"], one["name"].partition("@")[0]) for one in dry} == {
-        ("image", "web"),
-        ("log", "web-1"),
-        ("checkout", next(one["name"] for one in dry if one["kind"] == "checkout")),
-    }
+    found = {(one["kind"], one["name"].partition("@")[0]) for one in dry if one["kind"] != "checkout"}
+    assert found == {("image", "web"), ("log", "web-1")}
+    assert any(one["kind"] == "checkout" for one in dry)
     assert here() == {"web-1", "web-2", "web-3"}
     assert agent.read_log("web-1", "build")
 
     done = agent.cli("gc")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].startswith("removed: 3,")
+    assert done.stdout.splitlines()[-1].startswith("removed: ")
     assert here() == {"web-2", "web-3"}, "what runs, or what would be rolled back to, is gone"
     assert agent.read_log("web-1", "build") == ""
+    assert agent.cli("artifacts", "web-1", "--get", str(agent.folder / "gone")).returncode == 2
     assert agent.read_log("web-3", "build")
     assert agent.cli("gc").stdout == "nothing was kept too long\n"
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Final
 
 from fastapi import FastAPI, Query, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import FileResponse, StreamingResponse
 
 from seamless import wire
 from seamless.agent.logs import LogId
@@ -33,6 +33,14 @@ def add_logs(app: FastAPI, resources: Resources, operations: Operations) -> None
         if found.stage(name) is None:
             raise NotFoundError(f"{found.id} has no stage {stage}")
         return found, LogId(found.id, name)
+
+    @app.get("/v1/runs/{run}/stages/{stage}/artifacts", response_class=Response)
+    async def artifacts(run: str, stage: str) -> Response:
+        found, log = await find(run, stage)
+        archive = resources.artifacts(found.id, log.stage)
+        if not archive.exists():
+            raise NotFoundError(f"{log.stage} of {found.id} keeps no artifacts", hint=f"seamless artifacts {found.id}")
+        return FileResponse(archive, media_type="application/gzip")
 
     @app.get(_PATH, response_class=Response)
     async def read(

@@ -46,3 +46,7 @@ class Resources:
     def work(self, run: str) -> Path:
         """A run's folder for files that programs need; it goes with the run."""
         return self.data_dir / "work" / run
+
+    def artifacts(self, run: str, stage: str) -> Path:
+        """The archive of what a stage left for people: beside its log, and kept as long."""
+        return self.data_dir / "logs" / run.rpartition("-")[0] / run / f"{stage}.artifacts.tar.gz"

@@ -117,6 +117,7 @@ class StageRunner:
             redact=patterns.redact_json,
             ca_bundle=resources.config().agent.ca_bundle,
             work=resources.work(run.id),
+            artifacts=resources.artifacts(run.id, stage.name),
         )
 
     def _make_ahead(self, run: Run, parameters: Parameters) -> None:

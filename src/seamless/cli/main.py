@@ -18,6 +18,7 @@ import typer
 from seamless import __version__
 from seamless.cli import (
     agent,
+    artifacts,
     backups,
     demo,
     deploys,
@@ -115,7 +116,7 @@ app.add_typer(services.app, name="service")
 app.add_typer(environments.app, name="env")
 app.add_typer(notify.app, name="notify")
 app.add_typer(login.webhook, name="webhook")
-for room in (init, login, examining, runs, logs, deploys, fleet, shell, tui, history, backups, demo):
+for room in (init, login, examining, runs, logs, artifacts, deploys, fleet, shell, tui, history, backups, demo):
     app.add_typer(room.app)
 
 

@@ -151,6 +151,10 @@ class Parameters(Table):
     code_quality: v.Maybe[v.Script] = Field(default=None, description="checks the code; not set: the stage is skipped")
     unit_test: v.Maybe[v.Script] = Field(default=None, description="tests the code; not set: the stage is skipped")
     junit: list[v.CheckoutPattern] = Field(default=[], description="JUnit XML files that `unit_test` writes")
+    artifacts: dict[Literal["code_quality", "unit_test"], list[v.CheckoutPattern]] = Field(
+        default={},
+        description="files that these stages leave for people, kept as long as the log: `seamless artifacts`",
+    )
     env: v.Sorted[v.EnvName, v.Text] = Field(
         default={}, description="variables of stages and deployed containers; names with `SEAMLESS_` are taken"
     )

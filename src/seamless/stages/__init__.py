@@ -86,6 +86,7 @@ class StageContext:
     redact: Callable[[Any], Any]  # masks the secrets in texts, lists and tables of texts
     ca_bundle: Path | None
     work: Path  # a folder of the run's own, for files that programs need
+    artifacts: Path  # the archive of what it leaves for people
 
     @property
     def container_name(self) -> str:

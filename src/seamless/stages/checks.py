@@ -9,6 +9,7 @@ from typing import Any, Final
 from seamless.errors import StageError
 from seamless.model import StageName
 from seamless.stages import StageContext, StageResult, junit
+from seamless.stages.artifacts import keep_artifacts
 from seamless.stages.commands import create_ahead, image_of, run_script
 
 _REPORT_LIMIT: Final = 32 * 2**20  # bytes of JUnit XML that are read of one stage
@@ -22,9 +23,12 @@ async def perform(context: StageContext) -> StageResult:
     workspace = await context.workspaces.open(context.run, context.stage, parameters, image)
 
     async def evidence() -> dict[str, Any]:
+        folder = workspace.upper / parameters.path
+        patterns = parameters.artifacts.get("unit_test" if unit_test else "code_quality", [])
+        kept = await asyncio.to_thread(keep_artifacts, folder, patterns, context.artifacts)
         if not (unit_test and parameters.junit):
-            return {}
-        return await asyncio.to_thread(_summarise, workspace.upper / parameters.path, parameters.junit)
+            return kept
+        return kept | await asyncio.to_thread(_summarise, folder, parameters.junit)
 
     try:
         await run_script(context, script, image, workspace)
