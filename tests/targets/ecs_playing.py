@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -128,7 +131,7 @@ class Player:
         return asyncio.run(self.target.deploy(self.request(deployment, **changes), self.journal, self.lines))
 
     def renew(self, ecs: ScriptedEcs) -> None:
-        """Another far end at the same address, as it was at the beginning: clients are dear to make."""
+        """Another far end at the same address, as it was at the beginning."""
         self.ecs = self.timing.ecs = ecs
         self.again()
 
@@ -139,6 +142,19 @@ class Player:
     @property
     def said(self) -> str:
         return "\n".join(self.lines.lines)
+
+
+@functools.cache
+def _player() -> Player:
+    """One address and one set of clients for all tests of a process: clients are dear to make."""
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)
+    clouds = Clouds()
+    stack.callback(clouds.close)
+    ecs = new_ecs()
+    player = Player(ecs, "", clouds, ScriptedTiming(ecs))
+    player.endpoint = stack.enter_context(serving(lambda: player.ecs))
+    return player
 
 
 @contextmanager
@@ -152,11 +168,7 @@ def playing(ecs: ScriptedEcs, monkeypatch: Any, *, step_s: float = 5.0) -> Itera
         "AWS_EC2_METADATA_DISABLED": "true",
     }.items():
         monkeypatch.setenv(name, value)
-    clouds = Clouds()
-    player = Player(ecs, "", clouds, ScriptedTiming(ecs, step_s))
-    with serving(lambda: player.ecs) as endpoint:
-        player.endpoint = endpoint
-        try:
-            yield player
-        finally:
-            clouds.close()
+    player = _player()
+    player.renew(ecs)
+    player.timing.step_s, player.platforms, player.cancel = step_s, ("linux/amd64",), asyncio.Event()
+    yield player
