@@ -42,7 +42,10 @@ _BEGIN, _END = "<!-- results: written by scripts/bench --write -->", "<!-- end o
 
 def main() -> int:
     """0 when everything could be measured, whatever came of it."""
-    arguments = _parser().parse_args()
+    parser = _parser()
+    arguments = parser.parse_args()
+    if arguments.write and arguments.only:
+        parser.error("--write puts the whole table into the document: not together with --only")
     figures: list[Figure] = []
     failed = False
     image = import_busybox()
