@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ from seamless.aws.stacks import CHANGEABLE, UP, Stack, StackEvent, Stacks
 from seamless.errors import NotFoundError, RefusedError, SeamlessError, UsageError
 from seamless.model import Actor, Environment
 
+_REGION: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)+")
+_CLUSTER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TAG: Final = "seamless:environment"
 _SENT_MAX: Final = 51200  # bytes of a template that goes with the call
@@ -166,10 +169,14 @@ class Environments:
     # -- inside
 
     def _account(self, environment: Environment, region: str | None) -> Account:
+        if region and not _REGION.fullmatch(region):
+            raise UsageError(f"{region!r} cannot be a region", hint="such as us-east-1")
         access = self._resources.config().aws_of(environment)
         return self._resources.clouds.account(access.model_copy(update={"region": region}) if region else access)
 
     async def _look(self, environment: Environment, region: str | None, cluster: str | None) -> _Place:
+        if cluster and not _CLUSTER.fullmatch(cluster):
+            raise UsageError(f"{cluster!r} cannot be a cluster", hint="letters, digits, dashes and underscores")
         account = self._account(environment, region)
         settings = self._resources.config().environments[environment]
         cluster = cluster or settings.cluster or environment.value

@@ -27,6 +27,7 @@ from seamless.programs import Program, ProgramTimeoutError
 from seamless.stages.build_failure import explain_build_failure, is_engine_lost
 from seamless.stages.checkout import OutsideCheckoutError, resolve_inside
 from seamless.stages.registry import (
+    EngineWatch,
     RegistryAuth,
     client_environment,
     engine_environment,
@@ -256,16 +257,19 @@ async def _build(
         for position, name in enumerate(plan.secret_names):
             write_private(private / f"secret-{position}", secrets[name].encode())
         command = Program([docker, *build_arguments(plan)], {**environment, "DOCKER_BUILDKIT": "1"}, cwd=private)
-        try:
-            exit_code = await programs.run(command, output=spool, timeout_s=timeout_s)
-        except ProgramTimeoutError:
-            raise StageError(f"timed out after {format_duration(timeout_s)}") from None
-        if exit_code == 0:
-            return (private / "image-id").read_text().strip()
-    printed = read_tail(spool, start)
-    if exit_code < 0 or is_engine_lost(printed):
-        raise InterruptedStageError("the builder was killed" if exit_code < 0 else "the engine went away")
-    raise StageError(explain_build_failure(printed), exit_code=exit_code)
+        async with EngineWatch() as engine:
+            try:
+                exit_code = await programs.run(command, output=spool, timeout_s=timeout_s)
+            except ProgramTimeoutError:
+                raise StageError(f"timed out after {format_duration(timeout_s)}") from None
+            if exit_code == 0:
+                return (private / "image-id").read_text().strip()
+            printed = read_tail(spool, start)
+            if exit_code < 0:
+                raise InterruptedStageError("the builder was killed")
+            if is_engine_lost(printed) or await engine.went_away():
+                raise InterruptedStageError("the engine went away")
+            raise StageError(explain_build_failure(printed), exit_code=exit_code)
 
 
 def build_arguments(plan: BuildPlan) -> list[str]:

@@ -35,6 +35,8 @@ _ENGINE_SOCKET: Final = "/var/run/docker.sock"
 _PUSH_ATTEMPTS: Final = 3
 _BACK_OFF_S: Final = 2.0
 _SHORT_CALL_S: Final = 60.0
+_ANSWERS_WITHIN_S: Final = 10.0
+_ENDS_ALL_WITHIN_S: Final = 0.5
 _TAIL_BYTES: Final = 64 * 1024
 # Answers that the same push will get again.
 _FINAL: Final = re.compile(
@@ -160,6 +162,33 @@ def _engine() -> httpx.AsyncClient:
 def _platform(said: Mapping[str, str]) -> str:
     """{"os": "linux", "architecture": "arm64", "variant": "v8"} -> "linux/arm64/v8"."""
     return "/".join(part for part in (said.get("os"), said.get("architecture"), said.get("variant")) if part)
+
+
+class EngineWatch:
+    """A connection to the engine that does nothing: its end tells that the engine went away, be it back by now.
+
+    An engine that is stopped ends what it builds, and may call that a failure of the build's own.
+    """
+
+    async def __aenter__(self) -> EngineWatch:
+        try:
+            async with asyncio.timeout(_ANSWERS_WITHIN_S):
+                self._reader, self._writer = await asyncio.open_unix_connection(_engine_socket())
+                self._writer.write(b"GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n")
+                await self._reader.readuntil(b"\r\n\r\nOK")
+        except (OSError, EOFError) as error:  # a TimeoutError is an OSError
+            raise EngineUnavailableError("the Docker Engine does not answer") from error
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+
+    async def went_away(self) -> bool:
+        """Looks for a moment: an engine that ends closes its connections one after the other."""
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(_ENDS_ALL_WITHIN_S):
+                await self._reader.read()
+        return self._reader.at_eof() or self._reader.exception() is not None
 
 
 def registry_host(repository: str) -> str:
