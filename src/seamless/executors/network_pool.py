@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 _READY_WITHIN_S: Final = 30.0
 _AT_ONCE: Final = 2  # more only slow each other and the stages down
+_DISCARD_AGAIN_S: Final = 1.0  # the engine is away
 _REFILL_DELAY_S: Final = 0.3  # the container that took one starts now, and needs the processors
 
 
@@ -169,7 +170,7 @@ class NetworkPool:
         try:
             await self._until_ready(namespace)
         except SeamlessError:
-            await self._discard(namespace)
+            self._start(self._discard(namespace))
             raise
         return namespace
 
@@ -193,10 +194,15 @@ class NetworkPool:
 
     async def _discard(self, namespace: str) -> None:
         (self._unused / namespace).unlink(missing_ok=True)
-        try:
-            await self.remove(namespace)
-        except SeamlessError as error:
-            _log.warning("an unused network namespace could not be removed: %s", error.message)
+        while True:
+            try:
+                await self.remove(namespace)
+                return
+            except SeamlessError as error:
+                if self._closed:
+                    _log.warning("an unused network namespace could not be removed: %s", error.message)
+                    return
+            await asyncio.sleep(_DISCARD_AGAIN_S)
 
 
 def _text(stream: bytes) -> str:
