@@ -45,6 +45,7 @@ def test_links_pipes_and_what_lies_outside_are_not_taken(folder: Path, tmp_path:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/secret").write_text("host")
     (folder / "coverage/link").symlink_to(tmp_path / "outside/secret")
+    (folder / "coverage/inner").symlink_to("a.html")
     (folder / "out").symlink_to(tmp_path / "outside")
     os.mkfifo(folder / "coverage/pipe")
     _, files = keep(folder, "coverage/*", "out/*", "**/*")
