@@ -18,6 +18,7 @@ from harness.agents import Agent
 
 pytestmark = [
     pytest.mark.engine,
+    pytest.mark.exhaustive,
     pytest.mark.timeout(600),
     # httpx leaves the socket of a connection that broke off to the garbage collector.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),

@@ -17,6 +17,7 @@ from seamless.wire import RunJSON
 
 pytestmark = [
     pytest.mark.engine,
+    pytest.mark.exhaustive,
     pytest.mark.timeout(300),
     # httpx leaves the socket of a connection that broke off to the garbage collector.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),

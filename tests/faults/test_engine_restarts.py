@@ -16,6 +16,7 @@ from seamless.transitions import RUN_ENDED
 
 pytestmark = [
     pytest.mark.engine,
+    pytest.mark.exhaustive,
     pytest.mark.xdist_group("private engine"),
     pytest.mark.timeout(300),
     needs_private_engine,
