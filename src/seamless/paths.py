@@ -36,7 +36,7 @@ def find_config(named: Path | None = None) -> Path:
     searched = "".join(f"\n  {place}" for place in places)
     raise ConfigError(
         f"there is no configuration; searched:\n  --config and ${CONFIG_VARIABLE} (not given){searched}",
-        hint="Write one of them; config.example.toml shows every key",
+        hint="Write one: seamless init",
     )
 
 
