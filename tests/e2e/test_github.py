@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +140,8 @@ def test_what_webhooks_tell_of_pull_requests_and_pushes(team: Team) -> None:
     team.start_again()  # a look at everything finds nothing that was not told
     github.delivered()
     assert team.runs() == {"web-1", "web-2", "web-3", "web-4", "api-1"}
-    client.cancel("web-4", "")
+    with contextlib.suppress(RefusedError):  # it may have ended by itself
+        client.cancel("web-4", "")
     agent.wait_run("web-4", RUN_ENDED)
     assert [status for delivery in hook.deliveries if (status := delivery["status_code"]) not in (200, 202)] == []
 

@@ -45,9 +45,6 @@ class Terminal:
     def press(self, *keys: str) -> None:
         self._call("send-keys", *keys)
 
-    def resize(self, columns: int, rows: int) -> None:
-        self._call("resize-window", "-x", str(columns), "-y", str(rows))
-
     @property
     def screen(self) -> str:
         return self._call("capture-pane", "-p")
@@ -95,10 +92,6 @@ def test_a_run_is_followed_over_the_agents_death_and_left(agent: Agent, terminal
     ticks = [int(number) for number in re.findall(r"tick (\d+)", screen)]
     assert ticks == list(range(1, len(ticks) + 1))
 
-    terminal.resize(60, 20)
-    terminal.sees("unit_test", gone="tick 1")  # one pane
-    terminal.press("Enter")
-    terminal.sees("tick 1", gone="code_quality")
     terminal.press("q")
     terminal.sees("ENDED 0")
     assert agent.client.run("web-1")["state"] == "in_progress"

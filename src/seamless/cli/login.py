@@ -171,7 +171,7 @@ def create(context: typer.Context, service: Service, as_json: AsJson = False) ->
 
 @webhook.command("check")
 def check_webhook(context: typer.Context, service: Service, as_json: AsJson = False) -> None:
-    """Have GitHub send a ping, and show whether it arrived.
+    """See whether a ping of GitHub arrives.
 
     \b
     Examples:

@@ -162,7 +162,8 @@ class SeamlessApp(App[None]):
             self._client.close()
 
     def rooms(self) -> list[Room]:
-        return [screen for screen in self.screen_stack if isinstance(screen, Room)]
+        """From the first one opened to the one in front; none while the program ends and takes them down."""
+        return [screen for screen in self.screen_stack if isinstance(screen, Room)] if self.is_running else []
 
     def _tick(self) -> None:
         rooms = self.rooms()
