@@ -112,11 +112,13 @@ def test_where_all_is_there_it_does_and_says_nothing(machine: Machine) -> None:
 
 def test_an_engine_that_this_user_may_not_use_is_told(machine: Machine) -> None:
     machine.be_user()
-    machine.install("git", "busybox", "docker-compose", "dockerd")
+    machine.install("git", "busybox", "docker-compose")
     machine.fake("docker", 'case $* in *Client*) echo 20.10 ;; *) echo "permission denied" >&2; exit 1 ;; esac')
     done = machine.run("set_up_python() { :; }; set_up")
     assert done.returncode == 1
+    assert "sam may not use the Docker Engine" in done.stderr
     assert "sudo usermod -aG docker sam" in done.stderr
+    assert "apt-get" not in done.stderr
 
 
 def test_a_client_that_cannot_build_gets_its_builder(machine: Machine) -> None:
