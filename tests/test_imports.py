@@ -37,13 +37,13 @@ SHARED = frozenset(
         "wire_plans",
     ]
 )
-CLIENT = SHARED | {"client", "client_environments", "client_host", "connection"}
+CLIENT = SHARED | {"client", "connection"}
 WORKERS = frozenset(["executors", "targets", "forges", "aws", "notifiers"])
 
 # Room of src/seamless -> the rooms that it may import; itself always.
 ROOMS = {
     **dict.fromkeys(SHARED, SHARED),
-    **dict.fromkeys(["client", "client_environments", "client_host", "connection"], CLIENT),
+    **dict.fromkeys(["client", "connection"], CLIENT),
     **dict.fromkeys(WORKERS, SHARED),
     "targets": SHARED | {"aws"},
     "stages": SHARED | WORKERS,
@@ -73,7 +73,7 @@ LIBRARIES = {
     "docker": ["executors", "targets"],
     "fastapi": ["agent"],
     "github": ["forges"],
-    "httpx": ["client", "client_host", "forges.github.device", "stages", "notifiers"],
+    "httpx": ["client", "forges.github.device", "stages", "notifiers"],
     "re2": ["patterns"],
     "pydantic": ["agent", "config", "secretrefs"],
     "textual": ["tui"],

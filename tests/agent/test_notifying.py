@@ -350,7 +350,7 @@ def test_a_message_that_sns_never_takes_is_given_up_and_told(tmp_path: Path, mot
         await world.fail(await world.store.runs.create(new_run()))
         async with world.delivering():
             await asyncio.wait_for(_told(world.store), 10)
-        (event,) = await world.store.events.after(0, kind="message")
+        (event,) = await world.store.events.page(kind="message")
         assert (event.name, event.service) == ("give_up", "web")
         key = event.data["key"]
         message = await world.store.outbox.find("sns", key)
@@ -361,5 +361,5 @@ def test_a_message_that_sns_never_takes_is_given_up_and_told(tmp_path: Path, mot
 
 
 async def _told(store: Store) -> None:
-    while not await store.events.after(0, kind="message"):
+    while not await store.events.page(kind="message"):
         await store.events.newest.beyond(store.events.newest.value)

@@ -163,7 +163,7 @@ def test_what_is_never_taken_is_given_up_and_told(tmp_path: Path) -> None:
         async with delivering(store, far=far):
             assert (await until_ended(store, "far", "a")).problem == "no such commit"
             assert (await until_ended(store, "far", "b")).outcome is Outcome.DELIVERED
-        (event,) = await store.events.after(0, kind="message")
+        (event,) = await store.events.page(kind="message")
         assert (event.name, event.service, event.reason) == ("give_up", "web", "no such commit")
 
     play(tmp_path, body)

@@ -260,7 +260,7 @@ def test_a_commit_that_is_gone_is_given_up(tmp_path: Path, github: FakeGitHub, s
         async with desk.delivering():
             await desk.start("a", "f" * 40)
             await desk.settled()
-        (event,) = await desk.store.events.after(0, kind="message")
+        (event,) = await desk.store.events.page(kind="message")
         assert "takes no status for fffffff" in (event.reason or "")
 
     play(tmp_path, github, body)
@@ -353,7 +353,7 @@ def test_a_merge_waits_for_reviews_and_is_dropped_for_a_newer_run(
             third = await desk.succeed(await desk.pull(pull))
             await desk.settled()
             assert (await desk.merge_of(third) or "").startswith("#1 merged as")
-            events = await desk.store.events.after(0, kind=EVENT_KIND)
+            events = await desk.store.events.page(kind=EVENT_KIND)
             assert [(event.run, event.name) for event in events] == [("a-1", "wait"), ("a-3", "merge")]
 
     play(tmp_path, github, body)

@@ -82,7 +82,7 @@ def test_old_runs_go_with_their_history_and_not_what_people_did(tmp_path: Path) 
         assert not await store.retention.forget_run(runs[2].id, LATER, 2), "the run of what production runs"
         assert await store.retention.forget_run(runs[0].id, LATER, 2)
         assert not await store.retention.forget_run(runs[0].id, LATER, 2)
-        assert [event.kind for event in await store.events.after(0, run=runs[0].id)] == ["action"]
+        assert [event.kind for event in await store.events.page(run=runs[0].id)] == ["action"]
         assert runs[0].id not in [run.id for run in await store.runs.newest(service="web", limit=100)]
         assert (await store.runs.create(new_run())).number == active.number + 1
         assert await store.retention.has_ended_before(runs[0].id, utc_now()), "nobody knows it any more"

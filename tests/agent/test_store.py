@@ -92,7 +92,7 @@ def test_of_two_that_move_the_same_state_one_wins(path: Path) -> None:
         lost = [result for result in results if isinstance(result, StaleStateError)]
         assert (len(won), len(lost)) == (1, 39)
         assert (await store.runs.get(run.id)).state is won[0].state
-        assert len(await store.events.after(0, kind="run")) == 2  # create, and the one that won
+        assert len(await store.events.page(kind="run")) == 2  # create, and the one that won
         with pytest.raises(StaleStateError, match="web-1 is no longer idle"):
             await store.runs.transition(run, RunEvent.START)
 
@@ -126,7 +126,7 @@ def test_a_pair_that_the_table_does_not_have_changes_nothing(path: Path) -> None
         with pytest.raises(UnknownTransitionError):
             await store.runs.transition_stage(run, run.stages[0], StageEvent.SUCCEED)
         assert await store.runs.get(run.id) == run
-        assert len(await store.events.after(0)) == 1
+        assert len(await store.events.page()) == 1
 
     with_store(path, body)
 
@@ -182,7 +182,7 @@ def test_a_cancellation_is_recorded_once_and_only_of_what_goes_on(path: Path) ->
         other = await store.runs.create(new_run())
         await store.runs.transition(other, RunEvent.CANCEL)
         assert not await store.runs.request_cancel(other, asked[0])
-        assert [event.reason for event in await store.events.after(0, kind="action")] == [run.cancel and run.cancel.why]
+        assert [event.reason for event in await store.events.page(kind="action")] == [run.cancel and run.cancel.why]
 
     with_store(path, body)
 
@@ -214,13 +214,13 @@ def test_state_and_event_are_stored_together_or_not_at_all(path: Path) -> None:
             async with store.transaction():
                 await store.runs.transition(run, RunEvent.START)
                 await store.runs.transition_stage(run, run.stages[0], StageEvent.START)
-                assert len(await store.events.after(0)) == 3
+                assert len(await store.events.page()) == 3
                 raise _BreakError
 
         with pytest.raises(_BreakError):
             await break_off()
         assert await store.runs.get(run.id) == run
-        assert [event.name for event in await store.events.after(0)] == ["create"]
+        assert [event.name for event in await store.events.page()] == ["create"]
         assert store.events.newest.value == 1
 
     with_store(path, body)
@@ -259,7 +259,7 @@ def test_events_have_ids_in_commit_order_and_wake_who_waits(path: Path) -> None:
         async def listen() -> None:
             while len(heard) < 20:
                 await store.events.newest.beyond(heard[-1] if heard else 0)
-                heard.extend(event.id for event in await store.events.after(heard[-1] if heard else 0))
+                heard.extend(event.id for event in await store.events.page(after=heard[-1] if heard else 0))
 
         listener = asyncio.create_task(listen())
         await asyncio.gather(*(store.runs.create(new_run()) for _ in range(20)))
@@ -272,6 +272,19 @@ def test_events_have_ids_in_commit_order_and_wake_who_waits(path: Path) -> None:
         return store.events.newest.value
 
     assert with_store(path, reopened) == 20
+
+
+def test_history_is_paged_from_either_end(path: Path) -> None:
+    async def body(store: Store) -> None:
+        for service in ("web", "mail", "web", "web"):
+            await store.events.add("action", "hold", service=service)
+        page = store.events.page
+        assert [event.id for event in await page(after=1, limit=2)] == [2, 3]
+        assert [event.id for event in await page(before=4, limit=2)] == [3, 2]
+        assert [event.id for event in await page(after=1, before=4, service="web")] == [3]
+        assert await page(kind="run") == []
+
+    with_store(path, body)
 
 
 def test_a_task_that_is_cancelled_while_it_commits_still_tells_of_what_was_stored(path: Path) -> None:
@@ -287,7 +300,7 @@ def test_a_task_that_is_cancelled_while_it_commits_still_tells_of_what_was_store
 
         with pytest.raises(asyncio.CancelledError):
             await asyncio.create_task(write())
-        assert [event.id for event in await store.events.after(0)] == [1]
+        assert [event.id for event in await store.events.page()] == [1]
         assert store.events.newest.value == 1
 
     with_store(path, body)
@@ -353,7 +366,7 @@ def test_a_hold_keeps_its_beginning_and_is_ended_once(path: Path) -> None:
         assert second.released_by_run is None
         ended = await asyncio.gather(*(store.deployments.end_hold("web", by="ada") for _ in range(5)))
         assert sorted(ended) == [False] * 4 + [True]
-        actions = [event.name for event in await store.events.after(0, kind="action")]
+        actions = [event.name for event in await store.events.page(kind="action")]
         assert actions == ["hold", "hold", "release"]
 
     with_store(path, body)

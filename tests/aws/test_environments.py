@@ -193,7 +193,7 @@ def test_who_does_it_is_recorded_and_who_is_no_admin_may_not(world: World) -> No
         with pytest.raises(ForbiddenError, match="bob may not take the environment staging down"):
             await one.down(BOB, STAGING, "staging", None, None)
         await followed(one, await one.down(ANN, STAGING, "staging", None, None))
-        events = await store.events.after(0, kind="action")
+        events = await store.events.page(kind="action")
         return [(event.name, event.actor, event.data["action"]) for event in events]
 
     assert world.play(body) == [("env_up", "ann", "create"), ("env_down", "ann", "delete")]

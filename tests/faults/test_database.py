@@ -40,7 +40,7 @@ def test_a_full_disk_stores_nothing_by_halves_and_passes(path: Path) -> None:
         assert len(refused) > 30
         assert all(str(path) in error.message and error.hint for error in refused)
         assert sorted(run.id for run in await store.runs.newest(limit=100)) == sorted(kept)
-        assert len(await store.events.after(0, limit=1000)) == len(kept)
+        assert len(await store.events.page(limit=1000)) == len(kept)
         await _pragma(store, "max_page_count = 1000000")
         again = await store.runs.create(new_run())
         assert again.number == len(kept) + 1  # a number that was refused was not used up
@@ -124,7 +124,7 @@ def test_a_failure_at_each_call_of_a_transaction_leaves_all_or_nothing(path: Pat
             assert told == failing.failed
             expected += not told
             assert len(await store.runs.newest(limit=1000)) == expected
-            assert len(await store.events.after(0, limit=1000)) == expected
+            assert len(await store.events.page(limit=1000)) == expected
             if not failing.failed:
                 return call
             call += 1

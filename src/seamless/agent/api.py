@@ -300,10 +300,7 @@ def _add_events(app: FastAPI, api: Api) -> None:
         run: str | None = None,
         before: Annotated[int | None, Query(ge=0, le=2**62)] = None,
     ) -> list[wire.EventJSON]:
-        if before is not None:
-            found = await events.before(before, limit=limit, kind=kind, service=service, run=run)
-        else:
-            found = await events.after(after, limit=limit, kind=kind, service=service, run=run)
+        found = await events.page(after=after, before=before, limit=limit, kind=kind, service=service, run=run)
         return [event_json(event) for event in found]
 
     @app.get("/v1/events/stream", response_class=Response)
@@ -322,7 +319,7 @@ def _add_events(app: FastAPI, api: Api) -> None:
             while True:
                 # The newest id is read first: what is committed while we read comes with the next turn.
                 newest = events.newest.value
-                found = await events.after(seen, limit=200, service=service, run=run)
+                found = await events.page(after=seen, limit=200, service=service, run=run)
                 for event in found:
                     seen = event.id
                     yield f"id: {event.id}\nevent: {event.kind}\ndata: {json.dumps(event_json(event))}\n\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Final
 
 from seamless.agent.access import Role
 from seamless.agent.gate import Gatekeeper, Order, refusal
@@ -11,6 +12,8 @@ from seamless.agent.store import StaleStateError, Store
 from seamless.errors import RefusedError, UsageError
 from seamless.model import Actor, Approval, Run, short
 from seamless.transitions import RunEvent, RunState
+
+_BECAME: Final = {"approve": "approved", "reject": "rejected", "expire": "expired", "void": "void"}
 
 
 class Approvals:
@@ -85,9 +88,8 @@ class Approvals:
         raise RefusedError(f"{run.id} is not waiting for approval: {await self._became(run)}")
 
     async def _became(self, run: Run) -> str:
-        for event in reversed(await self._store.events.after(0, run=run.id, limit=1000)):
-            if event.name in ("approve", "reject", "expire", "void") and event.kind == "run":
-                words = {"approve": "approved", "reject": "rejected", "expire": "expired", "void": "void"}[event.name]
+        for event in reversed(await self._store.events.page(run=run.id, kind="run")):
+            if (words := _BECAME.get(event.name)) is not None:
                 reason = f" ({event.reason})" if event.reason else ""
                 return f"it was {words} by {event.actor} at {event.at:%Y-%m-%d %H:%M:%S} UTC{reason}"
         return f"it is {run.state}"

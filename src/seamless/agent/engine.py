@@ -28,7 +28,6 @@ class Engine:
         self._cleaner = Cleaner(resources)
         self._drivers: dict[str, Driver] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stopping = False
 
     async def start(self) -> None:
         """Adopts what an earlier agent left: runs go on, ended ones are cleaned up, strays are removed."""
@@ -43,7 +42,6 @@ class Engine:
 
     async def stop(self) -> None:
         """Stops driving. Containers run on; the next agent adopts them."""
-        self._stopping = True
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

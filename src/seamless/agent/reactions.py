@@ -16,7 +16,7 @@ async def react(store: Store, engine: Engine, logs: LogStore) -> None:
     seen = store.events.newest.value
     while True:
         await store.events.newest.beyond(seen)
-        for event in await store.events.after(seen, limit=_BATCH):
+        for event in await store.events.page(after=seen, limit=_BATCH):
             seen = event.id
             _react_to(event, engine, logs)
 

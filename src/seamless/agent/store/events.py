@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from seamless.agent.store import rows
 from seamless.agent.store.database import Database
 from seamless.model import Event, utc_now
+
+_BEYOND_ALL: Final = 2**63 - 1  # the largest id that SQLite has
 
 
 class Watermark:
@@ -85,37 +87,22 @@ class Events:
                 for listener in self.listeners:
                     await listener(rows.event(row))
 
-    async def after(
+    async def page(
         self,
-        after: int,
         *,
+        after: int = 0,
+        before: int | None = None,
         limit: int = 100,
         kind: str | None = None,
         service: str | None = None,
         run: str | None = None,
     ) -> list[Event]:
-        """Oldest first."""
+        """Oldest first from `after` on; with `before`, newest first down from there to `after`."""
+        order = "" if before is None else "DESC"
         found = await self._db.rows(
-            "SELECT * FROM events WHERE id > ?1 AND (?2 IS NULL OR kind = ?2)"
-            " AND (?3 IS NULL OR service = ?3) AND (?4 IS NULL OR run = ?4) ORDER BY id LIMIT ?5",
-            (after, kind, service, run, limit),
-        )
-        return [rows.event(row) for row in found]
-
-    async def before(
-        self,
-        before: int,
-        *,
-        limit: int = 100,
-        kind: str | None = None,
-        service: str | None = None,
-        run: str | None = None,
-    ) -> list[Event]:
-        """Newest first."""
-        found = await self._db.rows(
-            "SELECT * FROM events WHERE id < ?1 AND (?2 IS NULL OR kind = ?2)"
-            " AND (?3 IS NULL OR service = ?3) AND (?4 IS NULL OR run = ?4) ORDER BY id DESC LIMIT ?5",
-            (before, kind, service, run, limit),
+            "SELECT * FROM events WHERE id > ?1 AND id < ?2 AND (?3 IS NULL OR kind = ?3)"
+            f" AND (?4 IS NULL OR service = ?4) AND (?5 IS NULL OR run = ?5) ORDER BY id {order} LIMIT ?6",
+            (after, _BEYOND_ALL if before is None else before, kind, service, run, limit),
         )
         return [rows.event(row) for row in found]
 

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final, cast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, cast
+
+from seamless.client.transport import Transport
 
 if TYPE_CHECKING:
-    import httpx
-
     from seamless.wire import FindingJSON, GarbageJSON, VersionJSON
     from seamless.wire_github import DeviceJSON
 
 _LONG_S: Final = 600.0  # for what goes through all repositories, or all data
 
 
-class HostCalls:
+class HostCalls(Transport):
     """One method for each endpoint; raises as `Client` does."""
-
-    def _get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
-        raise NotImplementedError
-
-    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
-        raise NotImplementedError
-
-    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        raise NotImplementedError
-
-    def _stream(self, path: str, params: Mapping[str, Any]) -> AbstractContextManager[httpx.Response]:
-        raise NotImplementedError
 
     def version(self) -> VersionJSON:
         return cast("VersionJSON", self._get("version"))

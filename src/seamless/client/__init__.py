@@ -14,30 +14,14 @@ from __future__ import annotations
 
 import json
 import re
-import socket as socket_module
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final, cast
 
-import httpx
-
-from seamless.client_environments import EnvironmentCalls
-from seamless.client_host import HostCalls
-from seamless.connection import (
-    ApiVersionError,
-    ConnectionLostError,
-    Patience,
-    ServerSentEvents,
-    check_socket_path,
-    error_of,
-    said_error,
-    unreachable,
-)
-from seamless.errors import AgentUnreachableError, NotFoundError, SeamlessError, UnavailableError
+from seamless.client.environments import EnvironmentCalls
+from seamless.client.host import HostCalls
+from seamless.connection import ConnectionLostError, Patience, ServerSentEvents
+from seamless.errors import NotFoundError, SeamlessError, UnavailableError
 from seamless.transitions import STAGE_ENDED
-from seamless.wire import API_VERSION
 
 if TYPE_CHECKING:
     from seamless.wire import (
@@ -53,44 +37,15 @@ if TYPE_CHECKING:
     )
     from seamless.wire_plans import PlanJSON
 
-API_HEADER: Final = "Seamless-API"
 LOG_SIZE_HEADER: Final = "Seamless-Log-Size"
 PATIENCE_S: Final = 120.0
-_TIMEOUT_S: Final = 30.0
 _UPLOAD_TIMEOUT_S: Final = 300.0
 _SILENCE_S: Final = 45.0  # three of the agent's 15 s heartbeats: the stream is dead
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 class Client(HostCalls):
-    """Speaks to the agent at `socket`. Opening it does no I/O; close it, or use it as a context manager."""
-
-    def __init__(self, socket: Path, *, timeout_s: float = _TIMEOUT_S) -> None:
-        check_socket_path(socket)
-        self.socket = socket
-        self._streams: set[socket_module.socket] = set()  # of the answers that are being read
-        self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket), verify=False),  # no TLS on a Unix socket: load no CAs
-            base_url="http://agent/v1/",
-            headers={API_HEADER: str(API_VERSION), "Accept-Encoding": "identity"},
-            timeout=timeout_s,
-            trust_env=False,
-        )
-
-    def close(self) -> None:
-        """Also ends the streams that other threads are reading: they raise AgentUnreachableError."""
-        for stream in tuple(self._streams):
-            with suppress(OSError):
-                stream.shutdown(socket_module.SHUT_RDWR)  # closing alone would leave their readers waiting
-        self._http.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+    """Speaks to the agent at `socket`: see `Transport` for its opening and closing."""
 
     # The services
 
@@ -306,76 +261,6 @@ class Client(HostCalls):
             except (ConnectionLostError, UnavailableError) as error:
                 patience.wait(error)
 
-    # Requests
-
-    def _get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
-        return self._send("GET", path, params=_set(params)).json()
-
-    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
-        answer = self._send("POST", path, json={name: value for name, value in body.items() if value is not None})
-        return answer.json() if answer.content else None
-
-    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        with self._translated():
-            answer = self._http.request(method, path, **request)
-        self._check(answer)
-        return answer
-
-    @contextmanager
-    def _stream(
-        self,
-        path: str,
-        params: Mapping[str, Any],
-        *,
-        timeout_s: float | None = _TIMEOUT_S,
-        headers: Mapping[str, str] | None = None,
-    ) -> Iterator[httpx.Response]:
-        timeout = httpx.Timeout(_TIMEOUT_S, read=timeout_s)
-        with (
-            self._translated(),
-            self._http.stream("GET", path, params=_set(params), headers=headers, timeout=timeout) as answer,
-        ):
-            if not answer.is_success:
-                answer.read()
-            self._check(answer)
-            stream = answer.extensions["network_stream"].get_extra_info("socket")
-            self._streams.add(stream)
-            try:
-                yield answer
-            finally:
-                self._streams.discard(stream)
-
-    def _check(self, answer: httpx.Response) -> None:
-        spoken = answer.headers.get(API_HEADER)
-        if spoken is None and (failure := said_error(answer.content if answer.is_error else b"")):
-            raise failure  # an error so deep in the agent that its answer bears no version
-        if spoken is None:
-            raise AgentUnreachableError(
-                f"what answers at {self.socket} is not a Seamless agent",
-                hint="Name the agent's socket: seamless --socket PATH",
-            )
-        if spoken != str(API_VERSION):
-            raise ApiVersionError(spoken)
-        if not answer.is_success:
-            raise error_of(answer.status_code, answer.content)
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Turn the library's errors into ours; those of a client that another thread has closed are final."""
-        try:
-            yield
-        except (httpx.TransportError, RuntimeError) as error:
-            if self._http.is_closed:
-                raise AgentUnreachableError("the connection was closed by this program") from error
-            if isinstance(error, RuntimeError):
-                raise
-            if isinstance(error, httpx.TimeoutException):
-                raise ConnectionLostError(
-                    f"the agent at {self.socket} does not answer in time",
-                    hint="What it is doing: seamless agent status",
-                ) from error
-            raise unreachable(self.socket, error) from error
-
 
 def _segment(name: str) -> str:
     """A service's, run's or stage's name as a part of a path."""
@@ -386,8 +271,3 @@ def _segment(name: str) -> str:
 
 def _log_path(run: str, stage: str) -> str:
     return f"runs/{_segment(run)}/stages/{_segment(stage)}/log"
-
-
-def _set(params: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The parameters that were given."""
-    return {name: value for name, value in (params or {}).items() if value is not None}
