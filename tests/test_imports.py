@@ -62,6 +62,7 @@ EXCEPTIONS = {
     ("seamless.cli.examining", "seamless.agent.checking"),  # where no agent answers, the command looks itself
     ("seamless.cli.examining", "seamless.agent.doctor"),
     ("seamless.cli.examining", "seamless.forges.git"),
+    ("seamless.cli.host", "seamless.aws.build_host"),  # there is no agent yet
     ("seamless.cli.tui", "seamless.tui.program"),
 }
 

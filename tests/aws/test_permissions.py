@@ -199,7 +199,33 @@ def test_what_nothing_uses_is_not_checked(moto: Moto, clouds: Clouds, tmp_path: 
 @pytest.mark.fake
 def test_what_the_agent_itself_needs_is_looked_at_where_it_uses_it(moto: Moto, clouds: Clouds, tmp_path: Path) -> None:
     Iam(moto, "ssm:GetParameters")
-    services = {"payment": {"repo": "https://git.example/payment", "secrets": {"TOKEN": {"ssm": "/token"}}}}
+    services = {"payment": {"repo": "https://git.example/payment", "secrets": {"TOKEN": {"ssm": "/seamless/token"}}}}
     found = examined(config(tmp_path, moto, environments={}, services=services), clouds)
     (finding,) = found["aws.permissions"]
-    assert finding.what.startswith("ssm:GetParameters on arn:aws:ssm:eu-central-1:123456789012:parameter/payment")
+    assert finding.what.startswith(
+        "ssm:GetParameters on arn:aws:ssm:eu-central-1:123456789012:parameter/seamless/token"
+    )
+
+
+@pytest.mark.fake
+@pytest.mark.parametrize(
+    ("reference", "resource"),
+    [
+        ({"ssm": "plain:3"}, "ssm:eu-central-1:123456789012:parameter/plain"),
+        ({"ssm": "arn:aws:ssm:eu-central-1:123456789012:parameter/a/b"}, "ssm:eu-central-1:123456789012:parameter/a/b"),
+        (
+            {"secretsmanager": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:mail-AbCdEf"},
+            "secretsmanager:eu-central-1:123456789012:secret:mail-AbCdEf",
+        ),
+        ({"secretsmanager": "seamless/mail"}, "secretsmanager:eu-central-1:123456789012:secret:seamless/mail"),
+    ],
+)
+def test_a_policy_that_names_its_secrets_is_enough(
+    moto: Moto, clouds: Clouds, tmp_path: Path, reference: dict[str, str], resource: str
+) -> None:
+    """Only the kind of secret that is used is looked at, and by a name that is used."""
+    Iam(moto, "ssm:GetParameters", "secretsmanager:GetSecretValue")
+    services = {"payment": {"repo": "https://git.example/payment", "secrets": {"TOKEN": reference}}}
+    found = examined(config(tmp_path, moto, environments={}, services=services), clouds)
+    (finding,) = found["aws.permissions"]
+    assert f" on arn:aws:{resource} is not allowed" in finding.what

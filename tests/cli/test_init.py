@@ -14,20 +14,31 @@ from pathlib import Path
 
 import pytest
 
-from seamless.cli.init import Answers, render
+from seamless.cli.first_config import Answers, render
 from seamless.config.loading import config_from
+from seamless.model import Environment
 
 from .conftest import Seamless
 from .test_services import PACKAGE, repository
 
+BOTH = [True, False]
 
-@pytest.mark.parametrize(("forge", "staging", "auto"), list(product(["git", "github"], [True, False], [True, False])))
+
+@pytest.mark.parametrize(
+    ("forge", "staging", "auto", "target", "socket"),
+    list(product(["git", "github"], BOTH, BOTH, ["docker", "ecs"], ["/run/seamless/agent.sock", None])),
+)
 def test_every_answer_makes_a_configuration_that_holds_also_without_its_comments(
-    forge: str, staging: bool, auto: bool
+    forge: str, staging: bool, auto: bool, target: str, socket: str | None
 ) -> None:
-    text = render(Answers('/srv/a "b"', "/run/seamless/agent.sock", forge, staging, auto))
+    region, webhooks = ("eu-central-1", "https://ci.acme.example") if target == "ecs" else ("", "")
+    text = render(Answers('/srv/a "b"', socket, forge, staging, auto, target, region, webhooks))
     config = config_from(tomllib.loads(text), Path("/etc/seamless/config.toml"))
     assert str(config.agent.data_dir) == '/srv/a "b"'
+    assert config.environments[Environment.PRODUCTION].target == target
+    assert config.environments[Environment.STAGING].target == (target if staging else "docker")
+    assert config.aws.region == (region or None)
+    assert (config.agent.webhooks is not None) == bool(webhooks)
     assert config.pipeline == {"use_staging": staging, "auto_deploy": auto}
     lines = [line.removeprefix("# ") for line in text.splitlines()]
     uncommented = "\n".join(line for line in lines if line[:1] == "[" or " = " in line)
@@ -54,6 +65,9 @@ def test_without_a_terminal_the_options_and_defaults_are_taken(seamless: Seamles
     ("arguments", "said"),
     [
         (["--forge", "svn"], "'svn': one of git, github"),
+        (["--target", "fargate"], "'fargate': one of docker, ecs"),
+        (["--target", "ecs", "--region", "Frankfurt"], "'Frankfurt': must be"),
+        (["--webhooks", "ci.acme.example"], "'ci.acme.example': must be a URL such as"),
         (["--data-dir", "a:b"], "must hold no comma, colon or backslash"),
         (["--data-dir", "file/below"], "is not a folder"),
         (["--data-dir", ""], "must be a path of the host"),
@@ -97,6 +111,10 @@ def test_at_a_terminal_a_wrong_answer_is_asked_again(home: Path) -> None:
     answer("file is not a folder", "")  # the next prompt follows; its answer is a second wrong one below
     answer("Where the code lives", "svn")
     answer("one of git, github", "github")
+    answer("Where services are deployed", "aws")
+    answer("one of docker, ecs", "ecs")
+    answer("AWS region", "Frankfurt")
+    answer("must be", "")
     answer("staging before production", "perhaps")
     answer("invalid input", "n")
     answer("without an approval", "y")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from seamless.aws.errors import AwsDeniedError
-from seamless.aws.permissions import PERMISSIONS, Permission, Purpose, resources_of
+from seamless.aws.permissions import PERMISSIONS, Permission, Purpose, Scope, resources_of
 from seamless.aws.sessions import Account, Clouds
 from seamless.config import Config, Parameters, SecretRef
 from seamless.errors import SeamlessError
@@ -39,17 +39,18 @@ async def examine_aws(config: Config, clouds: Clouds) -> list[Finding]:
     """Everything about AWS that the configuration uses, each way to reach it by itself. Raises nothing."""
     found: list[Finding] = []
     sample = next(iter(config.services), "seamless")
+    scope = Scope(parameter=_first(config, "ssm"), secret=_first(config, "secretsmanager"))
     in_ecs = [one for one, settings in config.environments.items() if settings.target == "ecs"]
     for environment in in_ecs:
         access = config.aws_of(environment)
         purposes: set[Purpose] = {"deploy", "images"}
         subject = f"environments.{environment}"
-        cluster = config.environments[environment].cluster
-        found += await _examine(clouds.account(access), subject, purposes, cluster, sample)
+        cluster = config.environments[environment].cluster or "*"
+        found += await _examine(clouds.account(access), subject, purposes, replace(scope, cluster=cluster), sample)
         found += await _environment(clouds.account(access), config, environment)
     others: set[Purpose] = set(_other_purposes(config))
     if others:
-        found += await _examine(clouds.account(config.aws), "aws", others, None, sample)
+        found += await _examine(clouds.account(config.aws), "aws", others, scope, sample)
     return found or [not_checked("aws", "nothing in the configuration uses AWS")]
 
 
@@ -59,6 +60,16 @@ def _other_purposes(config: Config) -> Iterator[Purpose]:
         yield "secrets"
     if any(place.sns is not None for place in config.notify.values()):
         yield "notify"
+
+
+def _first(config: Config, source: str) -> str | None:
+    """The name of the first secret that is read from there, as its ARN ends; None when there is none."""
+    for ref in _references(config):
+        if ref.source == source:
+            name = ref.place.split(":", 5)[-1] if ref.place.startswith("arn:") else ref.place
+            name = name.removeprefix("parameter").removeprefix("secret:").removeprefix("/")
+            return name.partition(":")[0]  # without a version, or the key of a secret in JSON
+    return None
 
 
 def _references(config: Config) -> Iterator[SecretRef]:
@@ -71,9 +82,7 @@ def _references(config: Config) -> Iterator[SecretRef]:
             yield parameters.git.token
 
 
-async def _examine(
-    account: Account, subject: str, purposes: set[Purpose], cluster: str | None, sample: str
-) -> list[Finding]:
+async def _examine(account: Account, subject: str, purposes: set[Purpose], scope: Scope, sample: str) -> list[Finding]:
     """Identity, region and permissions of one way to reach AWS. `sample` is a service whose resources are meant."""
     try:
         region = await account.region()
@@ -87,16 +96,16 @@ async def _examine(
             *found,
             warning(subject, "the agent uses the account's root user", "make a role or user with docs/aws.md's policy"),
         ]
-    return [*found, *await _permissions(account, subject, identity, region, purposes, cluster or "*", sample)]
+    scope = replace(scope, partition=identity.partition, region=region, account=identity.account)
+    return [*found, *await _permissions(account, subject, identity, purposes, scope, sample)]
 
 
 async def _permissions(
     account: Account,
     subject: str,
     identity: _Identity,
-    region: str,
     purposes: set[Purpose],
-    cluster: str,
+    scope: Scope,
     sample: str,
 ) -> list[Finding]:
     """What is missing, one finding each; simulated, so that nothing is done to find out."""
@@ -106,10 +115,8 @@ async def _permissions(
         missing: list[tuple[str, bool]] = []
         for one in PERMISSIONS:
             if one.purpose in purposes:
-                resources = resources_of(
-                    one, partition=identity.partition, region=region, account=identity.account, cluster=cluster
-                )
-                denied = await _denied(account, source, one, [_concrete(each, sample) for each in resources])
+                resources = [_concrete(each, sample) for each in resources_of(one, scope)]
+                denied = await _denied(account, source, one, resources) if resources else []
                 missing += [(action, one.optional) for action in denied]
     except AwsDeniedError as problem:
         why = f"{identity.arn} may not ask IAM ({problem.permission})"

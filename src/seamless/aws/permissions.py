@@ -1,4 +1,5 @@
-"""What the agent's credentials must be allowed, by what it is for. docs/aws.md and `seamless doctor` are made of this.
+"""What the agent's credentials must be allowed, by what it is for. docs/aws.md, `seamless doctor` and the build host's
+role (`build_host.py`) are made of this.
 
 A test holds the list against every call of AWS's API in the program. Actions that only CloudFormation, Docker or ECS
 make on our behalf stand here too. Resources: docs.aws.amazon.com/service-authorization.
@@ -7,10 +8,10 @@ make on our behalf stand here too. Resources: docs.aws.amazon.com/service-author
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-Purpose = Literal["deploy", "images", "secrets", "notify", "environments"]
+Purpose = Literal["deploy", "images", "secrets", "notify", "environments", "host"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,20 @@ class Permission:
     optional: bool = False  # without it something is only told less well
     passed_to: str | None = None  # for iam:PassRole: the service that may be given the role
 
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What the resources of a permission are narrowed to; `*` for any, None for a kind that is not used at all."""
+
+    partition: str = "aws"
+    region: str = "*"
+    account: str = "*"
+    cluster: str = "*"
+    parameter: str | None = "*"  # names of SSM parameters, without the first slash
+    secret: str | None = "*"  # names in Secrets Manager
+
+
+ANYWHERE: Final = Scope()
 
 _ECS: Final = "arn:{partition}:ecs:{region}:{account}"
 _IAM: Final = "arn:{partition}:iam::{account}"
@@ -82,11 +97,11 @@ PERMISSIONS: Final[Sequence[Permission]] = (
         ("arn:{partition}:ecr:{region}:{account}:repository/*",),
     ),
     # -- secrets of stages
-    Permission("secrets", ("ssm:GetParameters",), ("arn:{partition}:ssm:{region}:{account}:parameter/*",)),
+    Permission("secrets", ("ssm:GetParameters",), ("arn:{partition}:ssm:{region}:{account}:parameter/{parameter}",)),
     Permission(
         "secrets",
         ("secretsmanager:GetSecretValue",),
-        ("arn:{partition}:secretsmanager:{region}:{account}:secret:*",),
+        ("arn:{partition}:secretsmanager:{region}:{account}:secret:{secret}",),
     ),
     Permission("secrets", ("secretsmanager:BatchGetSecretValue",), optional=True),
     # -- notifications
@@ -193,28 +208,40 @@ PERMISSIONS: Final[Sequence[Permission]] = (
         ("arn:{partition}:logs:{region}:{account}:log-group:/seamless/*",),
     ),
     Permission("environments", ("s3:GetObject", "s3:PutObject"), ("arn:{partition}:s3:::*/seamless/*",), optional=True),
+    # -- a build host of our template. Session Manager is the way into it without ssh: AWS's own policy for that,
+    # AmazonSSMManagedInstanceCore, would also let it read every parameter of the account.
+    Permission(
+        "host",
+        (
+            "ssm:UpdateInstanceInformation",
+            "ssmmessages:CreateControlChannel",
+            "ssmmessages:CreateDataChannel",
+            "ssmmessages:OpenControlChannel",
+            "ssmmessages:OpenDataChannel",
+        ),
+    ),
+    Permission("host", ("iam:GetRole",), (f"{_IAM}:role/seamless-host/*",)),  # itself: doctor asks what it may do
 )
 
 
-def policy(purposes: Iterable[Purpose]) -> dict[str, Any]:
-    """An IAM policy for these purposes, for every region, account and cluster: to be narrowed, or used as it is."""
+def policy(purposes: Iterable[Purpose], scope: Scope = ANYWHERE) -> dict[str, Any]:
+    """An IAM policy for these purposes."""
     wanted = set(purposes)
     return {
         "Version": "2012-10-17",
-        "Statement": [_statement(one) for one in PERMISSIONS if one.purpose in wanted],
+        "Statement": [_statement(one, scope) for one in PERMISSIONS if one.purpose in wanted],
     }
 
 
-def resources_of(one: Permission, *, partition: str, region: str, account: str, cluster: str) -> list[str]:
-    """Of one account, region and cluster; `*` for those that may be any."""
-    return [
-        resource.format(partition=partition, region=region, account=account, cluster=cluster)
-        for resource in one.resources
-    ]
+def resources_of(one: Permission, scope: Scope) -> list[str]:
+    """Its resources in that scope; none when they are of a kind that is not used."""
+    places = asdict(scope)
+    unused = [f"{{{place}}}" for place, value in places.items() if value is None]
+    return [each.format_map(places) for each in one.resources if not any(place in each for place in unused)]
 
 
-def _statement(one: Permission) -> dict[str, Any]:
-    resources = resources_of(one, partition="aws", region="*", account="*", cluster="*")
+def _statement(one: Permission, scope: Scope) -> dict[str, Any]:
+    resources = resources_of(one, scope)
     statement: dict[str, Any] = {
         "Effect": "Allow",
         "Action": list(one.actions),

@@ -2,85 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any
 
 import typer
 
+from seamless.cli.first_config import FORGES, TARGETS, Answers, render
 from seamless.cli.session import Session, session_of
 from seamless.errors import ConfigError, RefusedError, UsageError
-from seamless.paths import SYSTEM_CONFIG, SYSTEM_DATA, SYSTEM_SOCKET, default_data_dir, user_config
+from seamless.paths import SYSTEM_CONFIG, SYSTEM_DATA, SYSTEM_SOCKET, default_data_dir, resolve, user_config
+
+Check = Callable[[str], str | None]
+"""What is wrong with an answer; None when nothing is."""
 
 app = typer.Typer()
-_FORGES: Final = ["git", "github"]
-_TEMPLATE: Final = """\
-# Seamless's configuration. The agent reads it again when it changes; `seamless check` tells what is wrong with it.
-# Every key: docs/configuration.md
-
-[agent]                       # the daemon on the build host
-{agent}
-# max_parallel_runs = 4       # runs that execute a stage at a time
-
-[pipeline]                    # defaults for every service; any key of a service may stand here
-# image = "node:20"           # the commands run in this image
-# install = "npm ci"          # prepares the workspace
-# code_quality = "npm run lint"
-# unit_test = "npm test"
-use_staging = {staging}            # {staging_why}
-auto_deploy = {auto_deploy}           # {auto_deploy_why}
-{forge}
-# [registries."ghcr.io"]      # log-ins, to pull and to push
-# username = "acme"
-# password = {{ file = "/etc/seamless/credentials/ghcr" }} # every secret is a reference, never the secret itself
-
-# [environments.production]   # not set: this host's Docker Engine
-# target = "docker"
-
-# [access]                    # not set: whoever may open the socket may do all
-# operators = ["dana"]        # run, cancel, rerun, roll back staging
-# approvers = ["robin"]       # also approve, reject, release, promote, roll back production
-# admins = ["alex"]           # also configuration, environments, gc, shell
-
-# Services: seamless service add https://github.com/acme/payment
-"""
-_FORGE_LINES: Final = {
-    "git": """\
-# poll_interval = "60s"       # how often a repository is asked for new commits
-# git = { key = "/etc/seamless/deploy-key", known_hosts = "/etc/seamless/known_hosts" } # private repositories by ssh
-""",
-    "github": """\
-# poll_interval = "60s"       # how often a repository is asked for new commits
-# GitHub's token for private repositories, commit statuses and merging: seamless login (docs/github.md)
-""",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    data_dir: str
-    socket: str | None  # None: the user's own place
-    forge: str
-    staging: bool
-    auto_deploy: bool
-
-
-def render(answers: Answers) -> str:
-    """The configuration's text."""
-    agent = [f"data_dir = {json.dumps(answers.data_dir, ensure_ascii=False)}"]
-    if answers.socket is not None:
-        agent.append(f"socket = {json.dumps(answers.socket)}")
-    return _TEMPLATE.format(
-        agent="\n".join(agent),
-        forge=_FORGE_LINES[answers.forge],
-        staging=json.dumps(answers.staging),
-        staging_why="staging first" if answers.staging else "straight to production",
-        auto_deploy=json.dumps(answers.auto_deploy),
-        auto_deploy_why="production without an approval" if answers.auto_deploy else "production after an approval",
-    )
 
 
 @app.command()
@@ -88,6 +25,13 @@ def init(
     context: typer.Context,
     data_dir: Annotated[str | None, typer.Option(metavar="FOLDER", help="Where the agent's data lives.")] = None,
     forge: Annotated[str | None, typer.Option(metavar="NAME", help="github, or git for any other.")] = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where services are deployed: docker (this host) or ecs.")
+    ] = None,
+    region: Annotated[str | None, typer.Option(metavar="NAME", help="AWS's, such as eu-central-1.")] = None,
+    webhooks: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where GitHub reaches the agent. Not given: it polls.")
+    ] = None,
     staging: Annotated[bool | None, typer.Option("--staging/--no-staging", help="Deploy to staging first.")] = None,
     auto_deploy: Annotated[
         bool | None, typer.Option("--auto-deploy/--approval", help="Production without, or after an approval.")
@@ -105,6 +49,7 @@ def init(
     Examples:
       seamless init
       sudo seamless init --forge github --approval --service https://github.com/acme/payment
+      sudo seamless init --yes --target ecs --region eu-central-1 --webhooks https://ci.acme.example
       seamless --config ./seamless.toml init --yes --data-dir ./data
     """
     from seamless.cli import asking, services
@@ -118,9 +63,10 @@ def init(
     is_system = file == SYSTEM_CONFIG
     may_ask = asking.can_ask() and not yes
 
-    def answer(given: str | None, question: str, default: str, check: Callable[[str], str | None]) -> str:
+    def answer(given: str | None, question: str | None, default: str, check: Check) -> str:
+        """What is given; else what is answered to the question, when it may be asked; else the default."""
         if given is None:
-            return asking.ask(question, default, check) if may_ask else default
+            return asking.ask(question, default, check) if question and may_ask else default
         if (wrong := check(given)) is not None:
             raise UsageError(f"{given!r}: {wrong}")
         return given
@@ -130,19 +76,17 @@ def init(
             return default if given is None else given
         return bool(typer.confirm(question, default=default))
 
-    answers = Answers(
-        answer(
-            data_dir,
-            "Where the agent's data lives",
-            str(SYSTEM_DATA if is_system else default_data_dir()),
-            lambda text: _wrong_folder(text, file),
-        ),
-        str(SYSTEM_SOCKET) if is_system else None,
-        answer(forge, "Where the code lives (github/git)", "git", _wrong_forge),
-        decide(staging, "Deploy to staging before production?", True),
-        decide(auto_deploy, "Deploy to production without an approval?", False),
-    )
-    _write(file, render(answers))
+    standard_place = str(SYSTEM_DATA if is_system else default_data_dir())
+    data_dir = answer(data_dir, "Where the agent's data lives", standard_place, lambda text: _wrong_folder(text, file))
+    forge = answer(forge, "Where the code lives (github/git)", "git", _one_of(FORGES))
+    target = answer(target, "Where services are deployed (docker/ecs)", "docker", _one_of(TARGETS))
+    asked = "AWS region, Enter for the AWS profile's own" if target == "ecs" else None
+    region = answer(region, asked, "", lambda text: _wrong("region", {"aws": {"region": text}}, file))
+    webhooks = answer(webhooks, None, "", lambda text: _wrong("public_url", _webhooks(text), file))
+    staging = decide(staging, "Deploy to staging before production?", True)
+    auto_deploy = decide(auto_deploy, "Deploy to production without an approval?", False)
+    socket = str(SYSTEM_SOCKET) if is_system else None
+    _write(file, render(Answers(data_dir, socket, forge, staging, auto_deploy, target, region, webhooks)))
     print(f"wrote {file}")
     url = answer(service, "The first service's repository, Enter for none yet", "", lambda text: None)
     if url:
@@ -162,13 +106,25 @@ def _file(session: Session) -> Path:
     return SYSTEM_CONFIG if os.geteuid() == 0 else user_config()[0] if user_config() else SYSTEM_CONFIG
 
 
-def _wrong_folder(text: str, file: Path) -> str | None:
+def _wrong(key: str, document: dict[str, Any], file: Path) -> str | None:
+    """What is wrong with the key's value, in the words of the configuration; None when nothing is."""
     from seamless.config import config_from
 
     try:
-        folder = config_from({"agent": {"data_dir": text}}, file).agent.data_dir
+        config_from(document, file)
     except ConfigError as error:
-        return error.message.rpartition("data_dir: ")[2]
+        return error.message.rpartition(f"{key}: ")[2]
+    return None
+
+
+def _webhooks(url: str) -> dict[str, Any]:
+    return {"agent": {"webhooks": {"listen": "127.0.0.1:8787", "secret": {"env": "NONE"}, "public_url": url}}}
+
+
+def _wrong_folder(text: str, file: Path) -> str | None:
+    if (wrong := _wrong("data_dir", {"agent": {"data_dir": text}}, file)) is not None:
+        return wrong
+    folder = resolve(text, file)
     while not os.path.lexists(folder):
         folder = folder.parent
     if not folder.is_dir():
@@ -176,8 +132,8 @@ def _wrong_folder(text: str, file: Path) -> str | None:
     return None if os.access(folder, os.W_OK | os.X_OK) else f"you may not write to {folder}"
 
 
-def _wrong_forge(text: str) -> str | None:
-    return None if text in _FORGES else f"one of {', '.join(_FORGES)}"
+def _one_of(choices: list[str]) -> Check:
+    return lambda text: None if text in choices else f"one of {', '.join(choices)}"
 
 
 def _write(file: Path, text: str) -> None:

@@ -26,6 +26,7 @@ from seamless.cli import (
     examining,
     fleet,
     history,
+    host,
     init,
     login,
     logs,
@@ -41,7 +42,9 @@ from seamless.paths import HOST_VARIABLE, SOCKET_VARIABLE, state_dir
 
 INTERRUPTED = 130
 _FAILED = 1
-_A_WORD = re.compile("(?!seamless )[a-z]+[ ,:]")  # a hint may also begin with a command, a key or a path
+_A_WORD = re.compile(
+    "(?!(?:seamless|sudo|aws|docker|gh|git|journalctl|ssh) )[a-z]+[ ,:]"
+)  # a hint may also begin with a command, a key or a path
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]  # Click's, whichever copy of Click this Typer carries
 
 app = typer.Typer(
@@ -75,9 +78,10 @@ def seamless(
         Path | None,
         typer.Option(metavar="PATH", show_default=False, help="The agent's socket. Else $SEAMLESS_SOCKET."),
     ] = None,
-    host: Annotated[
+    host_url: Annotated[
         str | None,
         typer.Option(
+            "--host",
             metavar="URL",
             show_default=False,
             help="The agent of another host, by OpenSSH: ssh://build-host. Else $SEAMLESS_HOST.",
@@ -107,13 +111,14 @@ def seamless(
         config=config,
         socket=socket or (Path(named) if named else None),
         no_color=no_color or bool(os.environ.get("NO_COLOR")),
-        host=host or os.environ.get(HOST_VARIABLE) or None,
+        host=host_url or os.environ.get(HOST_VARIABLE) or None,
     )
 
 
 app.add_typer(agent.app, name="agent")
 app.add_typer(services.app, name="service")
 app.add_typer(environments.app, name="env")
+app.add_typer(host.app, name="host")
 app.add_typer(notify.app, name="notify")
 app.add_typer(login.webhook, name="webhook")
 for room in (init, login, examining, runs, logs, artifacts, deploys, fleet, shell, tui, history, backups, demo):
