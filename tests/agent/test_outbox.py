@@ -212,6 +212,22 @@ def test_what_waits_long_can_be_hurried(tmp_path: Path) -> None:
     play(tmp_path, body)
 
 
+def test_what_is_hurried_while_it_is_tried_is_tried_again_at_once(tmp_path: Path) -> None:
+    async def body(store: Store) -> None:
+        far = FarEnd(NotYetError("no review yet", retry_after_s=3000))
+        far.open.clear()
+        await store.outbox.add("far", "a", {}, topic="t")
+        async with delivering(store, far=far):
+            await asyncio.wait_for(far.reached.wait(), _WITHIN_S)
+            await asyncio.sleep(0.002)  # times are stored in milliseconds
+            await store.outbox.hurry("far", "t")
+            far.open.set()
+            assert (await until_ended(store, "far", "a")).outcome is Outcome.DELIVERED
+        assert far.tried == ["a", "a"]
+
+    play(tmp_path, body)
+
+
 @given(st.integers(1, 10_000), st.one_of(st.none(), st.floats(0, 1e6)), st.floats(0, 1))
 def test_waits_grow_and_respect_what_the_far_end_asks_for(attempts: int, asked_s: float | None, chance: float) -> None:
     waited_s = wait_s(attempts, NotYetError("later", retry_after_s=asked_s), chance)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import pytest
 from agent.test_triggers import pull_request, service
 from seamless.agent import watcher as module
 from seamless.agent.arrivals import Arrivals, Place
+from seamless.agent.reporting import CHANNEL, topic_of
 from seamless.agent.resources import Resources
 from seamless.agent.store import KnownPullRequest, Store
 from seamless.agent.triggers import PullRequestChange, RefChange
@@ -23,6 +25,7 @@ from seamless.config import Git
 from seamless.errors import SeamlessError
 from seamless.forges import RemoteProblem, RemoteUnavailableError, Repository
 from seamless.forges.github import GitHubError, HostedRepository, PullRequest, PullRequests
+from seamless.model import utc_now
 
 MAIN = "refs/heads/main"
 URL = "https://github.test/acme/web"
@@ -199,6 +202,25 @@ def test_a_hint_is_looked_at_and_nothing_else(tmp_path: Path) -> None:
         await look(watcher, Hint(3, pull_request=2), Hint(4, pull_request=9))
         assert scripted.asked == ["heads", "pull_request 2", "pull_request 9", "of_pull_request 2"]
         assert scripted.seen() == [("web", ("opened", 2, "b"))]
+
+    play(tmp_path, body)
+
+
+def test_what_others_say_of_a_commit_hurries_what_waits_for_it_and_asks_nothing(tmp_path: Path) -> None:
+    async def body(scripted: Scripted, watcher: Watcher) -> None:
+        outbox = scripted.store.outbox
+        for commit in ("a", "b"):
+            await outbox.add(CHANNEL, commit, {}, topic=topic_of("web", commit), service="web")
+            message = await outbox.find(CHANNEL, commit)
+            assert message is not None
+            await outbox.postpone(message, None, 300.0)
+        before = utc_now()
+        assert await watcher._attend([Hint(1, commit="a")], is_due=False) is None
+        hurried, waiting = await outbox.find(CHANNEL, "a"), await outbox.find(CHANNEL, "b")
+        assert hurried is not None and waiting is not None  # noqa: PT018
+        assert (hurried.attempts, waiting.attempts) == (0, 1)
+        assert hurried.next_try_at < before + timedelta(seconds=100) < waiting.next_try_at
+        assert (scripted.asked, scripted.attended) == ([], [1])
 
     play(tmp_path, body)
 

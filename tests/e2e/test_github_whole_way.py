@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -114,6 +117,30 @@ def test_logging_in_stores_a_token_that_works_and_says_what_it_may_not(
     assert "acme/payment: Contents: read, Commit statuses: write" in doctor.stdout
 
 
+@contextmanager
+def answering_alike() -> Iterator[str]:
+    """The URL of a server that answers 200 to whatever comes, as a proxy may that knows no better."""
+
+    class Alike(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Alike)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 def _newest(agent: Agent, trigger: str, commit: str) -> RunJSON | None:
     return next((run for run in agent.client.runs() if (run["trigger"], run["commit"]) == (trigger, commit)), None)
 
@@ -152,8 +179,20 @@ def test_from_a_pull_request_to_production(agent: Agent, github: FakeGitHub, pay
     assert created.returncode == 0, created.stderr
     assert (len(secret.read_text().strip()), secret.stat().st_mode & 0o777) == (64, 0o600)
     checked = cli(agent, "webhook", "check", "payment")
-    assert "arrived: answered 20" in checked.stdout, checked.stdout + checked.stderr
+    assert "sent again by GitHub, and arrived here: answered 200" in checked.stdout, checked.stdout + checked.stderr
     hook = next(iter(payment.hooks.values()))
+    assert [(one["guid"], one["redelivery"]) for one in hook.deliveries] == [
+        (hook.deliveries[1]["guid"], True),
+        (hook.deliveries[1]["guid"], False),
+    ]
+    with answering_alike() as elsewhere:
+        hook.leads_to = elsewhere
+        astray = cli(agent, "webhook", "check", "payment")
+        hook.leads_to = None
+    assert (astray.returncode, "did not arrive here, though something answered 200" in astray.stdout) == (1, True)
+    hook.deliveries.clear()  # after three days
+    fresh = cli(agent, "webhook", "check", "payment").stdout
+    assert "sent by GitHub, and arrived here: answered 202" in fresh
     hook.secret = "another"
     assert "the secrets differ" in cli(agent, "webhook", "check", "payment").stdout
     assert "was there" in cli(agent, "webhook", "create", "payment").stdout
@@ -178,6 +217,7 @@ def test_from_a_pull_request_to_production(agent: Agent, github: FakeGitHub, pay
     until(lambda: agent.client.run(newer["id"])["merge"], agent)
     assert (agent.client.run(newer["id"])["merge"] or "").endswith("nobody has approved it")
     pull.reviews.append(("bob", "APPROVED"))
+    github.tell_review(payment, pull)
     until(lambda: pull.merged_as, agent)
     merged = payment.head("main")
     until(lambda: agent.client.run(newer["id"])["merge"] == f"#1 merged as {merged[:7]} (merge)", agent)

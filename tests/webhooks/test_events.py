@@ -22,11 +22,17 @@ JSON = st.recursive(
 def test_githubs_own_payloads_are_read(example: Example) -> None:
     told = read_event(example.event, example.payload)
     assert (told.event, told.action) == (example.event, example.action)
-    expected: dict[str, Any] = {"ref": None, "pull_request": None, "hook": None}
+    expected: dict[str, Any] = {"ref": None, "pull_request": None, "commit": None, "hook": None}
     if example.event == "push":
         expected["ref"] = example.payload["ref"]
     elif example.event == "pull_request":
         expected["pull_request"] = example.payload["number"]
+    elif example.event == "pull_request_review":
+        expected["commit"] = example.payload["pull_request"]["head"]["sha"]
+    elif (example.event, example.action) == ("check_suite", "completed"):
+        expected["commit"] = example.payload["check_suite"]["head_sha"]
+    elif example.event == "status":
+        expected["commit"] = example.payload["sha"]
     elif example.event == "ping":
         expected["hook"] = example.payload["hook_id"]
     assert {name: getattr(told, name) for name in expected} == expected
@@ -57,11 +63,20 @@ PUSH = {"ref": "refs/heads/main", "repository": REPOSITORY}
         ("pull_request", {"repository": REPOSITORY, "number": 0}),
         ("pull_request", {"repository": REPOSITORY, "number": -1}),
         ("ping", {}),
+        ("pull_request_review", {"repository": REPOSITORY}),
+        ("pull_request_review", {"repository": REPOSITORY, "pull_request": {"head": {"sha": "main"}}}),
+        ("check_suite", {"action": "completed", "repository": REPOSITORY, "check_suite": []}),
+        ("status", {"state": "success", "repository": REPOSITORY, "sha": "0" * 41}),
     ],
 )
 def test_an_event_that_counts_must_be_whole(event: str, payload: dict[str, Any]) -> None:
     with pytest.raises(MalformedPayloadError):
         read_event(event, payload)
+
+
+def test_what_has_not_ended_asks_for_nothing() -> None:
+    assert not read_event("status", {"state": "pending", "repository": REPOSITORY, "sha": "0" * 40}).asks
+    assert not read_event("check_suite", {"action": "requested"}).asks
 
 
 @given(st.sampled_from(["push", "pull_request", "ping", "star", "check_run"]), st.dictionaries(st.text(), JSON))

@@ -19,13 +19,13 @@ from seamless.config import Parameters, SecretRef
 from seamless.errors import ConfigError, NotFoundError, SeamlessError, UsageError
 from seamless.findings import Finding
 from seamless.forges import Credentials, RemoteProblem, Repository
-from seamless.forges.github import Access, GitHubError, Hook, Permission, TokenAccess
+from seamless.forges.github import Access, GitHubError, Hook, HookDelivery, Permission, TokenAccess
 from seamless.forges.github.device import DeviceCode, DeviceFlow
 from seamless.github_names import repository_name, web_location
 from seamless.model import Trigger, utc_now
 from seamless.secretrefs import SECRET_MIN, resolve
 
-EVENTS: Final = ("push", "pull_request")
+EVENTS: Final = ("push", "pull_request", "pull_request_review", "check_suite", "status")
 _PATH: Final = "/webhooks/github"
 _SCOPES: Final = "repo"  # what the device flow asks for: a classic scope has nothing narrower that sets statuses
 _EXPIRES_SOON: Final = timedelta(days=14)
@@ -167,7 +167,7 @@ class GitHubSetup:
         return [findings.ok("webhook", f"{url} made (number {made.id}), for {', '.join(EVENTS)}")]
 
     async def check_webhook(self, service: str) -> list[Finding]:
-        """Looks at the webhook, has a ping sent, and waits for what came of it."""
+        """Looks at the webhook, has its ping sent again, and waits for what came of it, there and here."""
         repository, url = await self._webhook_of(service)
         hook = await self._our_hook(repository, url)
         mend = f"seamless webhook create {service}"
@@ -185,20 +185,29 @@ class GitHubSetup:
         ]
 
     async def _ping(self, repository: Repository, hook: Hook) -> Finding:
+        """GitHub sends a ping when a webhook is made, and keeps deliveries for three days: without one, a new one."""
         github = self._resources.github
-        before = {delivery.id for delivery in await github.deliveries(repository, hook.id)}
-        await github.ping_hook(repository, hook.id)
+        before = await github.deliveries(repository, hook.id)
+        ping = next((delivery for delivery in before if delivery.event == "ping"), None)
+        arrivals = 0 if ping is None else await self._arrivals(ping.guid)
+        if ping is None:
+            await github.ping_hook(repository, hook.id)
+        else:
+            await github.redeliver(repository, hook.id, ping.id)
+        known = {delivery.id for delivery in before}
         deadline = time.monotonic() + _PING_WITHIN_S
         while time.monotonic() < deadline:
             for delivery in await github.deliveries(repository, hook.id):
-                if delivery.id in before or delivery.event != "ping":
-                    continue
-                if 200 <= delivery.status_code < 300:
-                    return findings.ok("ping", f"arrived: answered {delivery.status_code}")
-                what = f"did not arrive: {delivery.status_code} {delivery.status}"
-                return findings.error("ping", what, _mend_of(delivery.status_code))
+                is_ours = delivery.event == "ping" if ping is None else delivery.guid == ping.guid
+                if is_ours and delivery.id not in known:
+                    return _judge_ping(delivery, has_arrived=await self._arrivals(delivery.guid) > arrivals)
             await asyncio.sleep(_PING_LOOK_S)
         return findings.error("ping", f"GitHub has not sent one within {_PING_WITHIN_S:.0f} s", "try again")
+
+    async def _arrivals(self, guid: str) -> int:
+        """How often a delivery has come here."""
+        delivery = await self._resources.store.deliveries.by_guid(guid)
+        return 0 if delivery is None else 1 + delivery.copies
 
     async def delete_webhook(self, service: str) -> list[Finding]:
         """Takes it away; services of the same repository lose it too."""
@@ -281,7 +290,14 @@ def _unreadable(subject: str, error: GitHubError) -> Finding:
     return findings.not_checked(subject, error.message)
 
 
-def _mend_of(status_code: int) -> str:
-    if status_code == 401:
-        return "the secrets differ: seamless webhook create gives GitHub the one of agent.webhooks.secret"
-    return "agent.webhooks.public_url must lead to agent.webhooks.listen, from the internet; see docs/github.md"
+def _judge_ping(delivery: HookDelivery, *, has_arrived: bool) -> Finding:
+    answer = f"{delivery.status_code} {delivery.status}"
+    if has_arrived:
+        sent = "sent again" if delivery.redelivery else "sent"
+        return findings.ok("ping", f"{sent} by GitHub, and arrived here: answered {answer}")
+    mend = "agent.webhooks.public_url must lead to agent.webhooks.listen, from the internet; see docs/github.md"
+    if 200 <= delivery.status_code < 300:
+        return findings.error("ping", f"did not arrive here, though something answered {answer}", mend)
+    if delivery.status_code == 401:
+        mend = "the secrets differ: seamless webhook create gives GitHub the one of agent.webhooks.secret"
+    return findings.error("ping", f"did not arrive: {answer}", mend)

@@ -50,7 +50,8 @@ class Merger:
         if not self._reporter.reports(run):
             return
         body = {"merge": number, "run": run.id, "commit": run.commit, "method": parameters.auto_merge}
-        await self._store.outbox.add(CHANNEL, f"merge {run.id}", body, topic=topic_of(run), service=run.service)
+        topic = topic_of(run.service, run.commit)
+        await self._store.outbox.add(CHANNEL, f"merge {run.id}", body, topic=topic, service=run.service)
 
     async def deliver(self, message: Message) -> None:
         """A sender: see agent/outbox.py."""

@@ -20,9 +20,9 @@ CHANNEL: Final = "github"
 _OF_IMAGES: Final = (Trigger.ROLLBACK, Trigger.PROMOTE)  # they say nothing about the commit
 
 
-def topic_of(run: Run) -> str:
+def topic_of(service: str, commit: str) -> str:
     """What is told about one commit of a service goes in its order."""
-    return f"{run.service} {run.commit}"
+    return f"{service} {commit}"
 
 
 class Reporter:
@@ -45,7 +45,7 @@ class Reporter:
     async def report(self, run: Run, key: str, state: StatusState, why: str, *, replaces: bool = False) -> None:
         """Queues a status; with `replaces`, instead of whatever waits to be told of that commit."""
         body = {"run": run.id, "state": state, "why": why}
-        topic = topic_of(run)
+        topic = topic_of(run.service, run.commit)
         await self._store.outbox.add(CHANNEL, key, body, topic=topic, service=run.service, replaces=replaces)
 
     def reports(self, run: Run) -> bool:

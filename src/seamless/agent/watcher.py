@@ -19,6 +19,7 @@ from typing import Final
 
 from seamless.agent import triggers
 from seamless.agent.arrivals import Arrivals, Place
+from seamless.agent.reporting import CHANNEL, topic_of
 from seamless.agent.resources import Resources
 from seamless.agent.store import KnownPullRequest
 from seamless.agent.workspaces import repository_of
@@ -50,6 +51,7 @@ class Hint:
     delivery: int
     ref: str | None = None  # full name
     pull_request: int | None = None
+    commit: str | None = None  # reviewed, or checked by somebody else
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ class Watcher:
     async def _attend(self, hints: Sequence[Hint], *, is_due: bool) -> Exception | None:
         """Looks, at everything when that is due; returns why it has to be tried again."""
         try:
+            await self._hurry({hint.commit for hint in hints if hint.commit is not None})
             problem = await self._look(None if is_due else hints) if is_due or hints else None
             if problem is None:
                 await self._attended([hint.delivery for hint in hints])
@@ -133,6 +136,12 @@ class Watcher:
         except Exception as error:
             _log.exception("looking at %s failed", self.watched.url)
             return error
+
+    async def _hurry(self, commits: Iterable[str]) -> None:
+        """Has merges that wait for others' word on these commits tried at once."""
+        for commit in commits:
+            for service in self.services:
+                await self._resources.store.outbox.hurry(CHANNEL, topic_of(service, commit))
 
     async def _rest(self, due_at: float, *, not_before: float) -> None:
         """Until a look is due, or somebody tells of a change; a storm of these is one look a second."""

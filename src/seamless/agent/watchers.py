@@ -65,7 +65,7 @@ class Watchers:
         nobodys = []
         for delivery in deliveries:
             told = delivery.told
-            hint = Hint(delivery.id, told.ref, told.pull_request)
+            hint = Hint(delivery.id, told.ref, told.pull_request, told.commit)
             is_ours = False
             for watched, (watcher, _) in self._watching.items():
                 if watched.url not in known and told.repository is not None and _is_called(watched.url, told.name):

@@ -171,7 +171,7 @@ def create(context: typer.Context, service: Service, as_json: AsJson = False) ->
 
 @webhook.command("check")
 def check_webhook(context: typer.Context, service: Service, as_json: AsJson = False) -> None:
-    """See whether a ping of GitHub arrives.
+    """Have GitHub send its ping again, and see whether it arrives here.
 
     \b
     Examples:

@@ -93,6 +93,7 @@ def set_status(asked: Asked) -> Answer:
     now = shapes.time(datetime.now(UTC))
     status = description().sample("status", **given, created_at=now, creator=shapes.user(asked.token.login))
     known.statuses.setdefault(commit, []).insert(0, status)
+    asked.github.later(lambda: asked.github.tell_status(known, commit, given["state"], given["context"]))
     return 201, {}, status
 
 
@@ -114,6 +115,42 @@ def _pull(asked: Asked, pull: FakePull, component: str) -> dict[str, Any]:
 def pull(asked: Asked) -> Answer:
     found = asked.repository.pulls.get(asked.number("pull_number"))
     return not_found() if found is None else (200, {}, _pull(asked, found, "pull-request"))
+
+
+def open_pull(asked: Asked) -> Answer:
+    known, body = asked.repository, asked.body
+    if not known.head(body["head"]) or not known.head(body["base"]):
+        return invalid("head or base is no branch")
+    made = known.open_pull(
+        body["head"], body["title"], base=body["base"], author=asked.token.login, draft=body.get("draft", False)
+    )
+    asked.github.later(lambda: asked.github.tell_pull(known, made, "opened"))
+    return 201, {}, _pull(asked, made, "pull-request")
+
+
+def update_pull(asked: Asked) -> Answer:
+    known = asked.repository
+    found = known.pulls.get(asked.number("pull_number"))
+    if found is None:
+        return not_found()
+    state = asked.body.get("state", found.state)
+    if state != found.state:
+        found.state = state
+        action = "closed" if state == "closed" else "reopened"
+        asked.github.later(lambda: asked.github.tell_pull(known, found, action))
+    return 200, {}, _pull(asked, found, "pull-request")
+
+
+def review(asked: Asked) -> Answer:
+    known = asked.repository
+    found = known.pulls.get(asked.number("pull_number"))
+    if found is None:
+        return not_found()
+    state = {"APPROVE": "APPROVED", "REQUEST_CHANGES": "CHANGES_REQUESTED", "COMMENT": "COMMENTED"}[asked.body["event"]]
+    found.reviews.append((asked.token.login, state))
+    asked.github.later(lambda: asked.github.tell_review(known, found))
+    shown = {"id": len(found.reviews) - 1, "user": shapes.user(asked.token.login), "state": state}
+    return 200, {}, description().sample("pull-request-review", **shown, commit_id=found.head)
 
 
 def reviews(asked: Asked) -> Answer:
@@ -212,8 +249,11 @@ OPERATIONS: Mapping[str, tuple[str | None, Callable[[Asked], Answer]]] = {
     "GET /repos/{owner}/{repo}/commits/{ref}/statuses": ("statuses:read", statuses),
     "POST /repos/{owner}/{repo}/statuses/{sha}": ("statuses:write", set_status),
     "GET /repos/{owner}/{repo}/pulls": ("pull_requests:read", pulls),
+    "POST /repos/{owner}/{repo}/pulls": ("pull_requests:write", open_pull),
     "GET /repos/{owner}/{repo}/pulls/{pull_number}": ("pull_requests:read", pull),
+    "PATCH /repos/{owner}/{repo}/pulls/{pull_number}": ("pull_requests:write", update_pull),
     "GET /repos/{owner}/{repo}/pulls/{pull_number}/reviews": ("pull_requests:read", reviews),
+    "POST /repos/{owner}/{repo}/pulls/{pull_number}/reviews": ("pull_requests:write", review),
     "PUT /repos/{owner}/{repo}/pulls/{pull_number}/merge": ("contents:write", merge),
     "GET /repos/{owner}/{repo}/hooks": ("webhooks:read", hooks),
     "POST /repos/{owner}/{repo}/hooks": ("webhooks:write", create_hook),

@@ -20,8 +20,11 @@ OPERATIONS: Final = (
     "GET /repos/{owner}/{repo}/commits/{ref}/statuses",
     "POST /repos/{owner}/{repo}/statuses/{sha}",
     "GET /repos/{owner}/{repo}/pulls",
+    "POST /repos/{owner}/{repo}/pulls",
     "GET /repos/{owner}/{repo}/pulls/{pull_number}",
+    "PATCH /repos/{owner}/{repo}/pulls/{pull_number}",
     "GET /repos/{owner}/{repo}/pulls/{pull_number}/reviews",
+    "POST /repos/{owner}/{repo}/pulls/{pull_number}/reviews",
     "PUT /repos/{owner}/{repo}/pulls/{pull_number}/merge",
     "GET /repos/{owner}/{repo}/hooks",
     "POST /repos/{owner}/{repo}/hooks",
@@ -40,6 +43,7 @@ EVENTS: Final = (
     "pull-request-synchronize",
     "pull-request-closed",
     "pull-request-review-submitted",
+    "status",
 )
 _NOT_NEEDED: Final = frozenset(
     ["deprecated", "description", "example", "examples", "externalDocs", "operationId", "summary", "tags", "title"]

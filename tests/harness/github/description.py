@@ -124,7 +124,7 @@ class Description:
             if choice in schema and "properties" not in schema:
                 return self._sample(schema[choice][0], null=False)  # a null might be valid for two of them
         if "allOf" in schema:
-            return {key: value for part in schema["allOf"] for key, value in self._sample(part).items()}
+            return self._sample(self._combined([self._resolved(part) for part in schema["allOf"]]))
         match schema.get("type", "object" if "properties" in schema else None):
             case "object":
                 wanted = schema.get("required", [])
@@ -138,6 +138,17 @@ class Description:
             case "boolean":
                 return False
         return None
+
+    def _combined(self, parts: list[Any]) -> dict[str, Any]:
+        """One schema of objects for several that hold at once: of each property what any of them asks."""
+        properties: dict[str, Any] = {}
+        for part in parts:
+            for name, wanted in part.get("properties", {}).items():
+                known, wanted = properties.get(name), self._resolved(wanted)
+                both = wanted.get("nullable") and (known is None or known.get("nullable"))
+                properties[name] = {**(known or {}), **wanted, "nullable": bool(both)}
+        required = [name for part in parts for name in part.get("required", [])]
+        return {"type": "object", "properties": properties, "required": required}
 
 
 def _typed(text: str, schema: Mapping[str, Any]) -> Any:

@@ -67,6 +67,7 @@ class FakeHook:
     events: list[str]
     content_type: str = "json"
     active: bool = True
+    leads_to: str | None = None  # where deliveries really go, of a URL that has come to lead elsewhere
     deliveries: list[dict[str, Any]] = field(default_factory=list)  # newest first
     payloads: dict[int, tuple[str, str, bytes]] = field(default_factory=dict)  # delivery -> guid, event, body
 
@@ -84,6 +85,8 @@ class FakeRepository:
         subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(self.bare)], check=True)
         git(self.bare, "config", "uploadpack.allowAnySHA1InWant", "true")
         git(self.bare, "config", "uploadpack.hideRefs", "refs/merge-of-nobody")
+        git(self.bare, "config", "http.receivepack", "true")
+        git(self.bare, "config", "receive.hideRefs", "refs/pull")
         self.work = Repository(folder / f"work-{self.id}")
         self.statuses: dict[str, list[dict[str, Any]]] = {}  # commit -> newest first
         self.pulls: dict[int, FakePull] = {}
@@ -101,8 +104,13 @@ class FakeRepository:
             self.work.git("checkout", "--quiet", "-B", branch, "main")
         commit = self.work.commit(files, message)
         self.work.git("push", "--quiet", "--force", str(self.bare), f"HEAD:refs/heads/{branch}")
-        self._follow(branch)
+        self.follow(branch)
         return commit
+
+    def refs(self) -> dict[str, str]:
+        """Branches and tags: full name -> what they name."""
+        lines = git(self.bare, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/tags")
+        return dict(line.split(" ", 1) for line in lines.splitlines())
 
     def head(self, branch: str) -> str:
         """The branch's commit, "" when there is none."""
@@ -111,10 +119,14 @@ class FakeRepository:
     def has(self, commit: str) -> bool:
         return git(self.bare, "cat-file", "-t", commit, check=False) == "commit"
 
-    def _follow(self, branch: str) -> None:
-        for pull in self.pulls.values():
-            if pull.branch == branch and pull.fork is None and pull.state == "open":
-                self.move(pull, self.head(branch))
+    def follow(self, branch: str) -> list[FakePull]:
+        """Moves the open pull requests of this branch to its head, and returns them."""
+        followed = [
+            pull for pull in self.pulls.values() if pull.branch == branch and pull.fork is None and pull.state == "open"
+        ]
+        for pull in followed:
+            self.move(pull, self.head(branch))
+        return followed
 
     def move(self, pull: FakePull, head: str) -> None:
         """Gives the pull request another head."""

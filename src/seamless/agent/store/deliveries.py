@@ -16,12 +16,13 @@ from seamless.model import utc_now
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """`outcome` is None until it was looked into."""
+    """`outcome` is None until it was looked into; `copies` counts how often it came again."""
 
     id: int
     guid: str
     told: Told
     received_at: datetime
+    copies: int
     outcome: str | None
 
 
@@ -40,18 +41,20 @@ class Deliveries:
         self._db = database
 
     async def add(self, new: Sequence[NewDelivery]) -> list[Delivery | None]:
-        """Stores them, at once and by one statement; None for each whose GUID or body is known."""
+        """Stores them, at once and by one statement; None for each whose GUID or body is known. A GUID that comes
+        again is counted; a body under another GUID is not, since nobody vouches for a GUID."""
         values = [{**asdict(one.told), "guid": one.guid, "digest": one.digest, "outcome": one.outcome} for one in new]
         async with self._db.transaction():
             self._db.mark("delivery.add")
             found = await self._db.rows(
-                "INSERT OR IGNORE INTO deliveries (guid, digest, event, action, repository, name, ref, pull_request,"
+                "INSERT INTO deliveries (guid, digest, event, action, repository, name, ref, pull_request, commit_sha,"
                 " hook, received_at, outcome) SELECT value->>'guid', value->>'digest', value->>'event',"
                 " value->>'action', value->>'repository', value->>'name', value->>'ref', value->>'pull_request',"
-                " value->>'hook', ?2, value->>'outcome' FROM json_each(?1) RETURNING *",
+                " value->>'commit', value->>'hook', ?2, value->>'outcome' FROM json_each(?1) WHERE true"
+                " ON CONFLICT (guid) DO UPDATE SET copies = copies + 1 ON CONFLICT DO NOTHING RETURNING *",
                 (json.dumps(values), rows.to_time(utc_now())),
             )
-        stored = {row["guid"]: _delivery(row) for row in found}
+        stored = {row["guid"]: _delivery(row) for row in found if row["copies"] == 0}
         return [stored.pop(one.guid, None) for one in new]
 
     async def pending(self) -> list[Delivery]:
@@ -97,8 +100,10 @@ def _delivery(row: sqlite3.Row) -> Delivery:
             name=row["name"],
             ref=row["ref"],
             pull_request=row["pull_request"],
+            commit=row["commit_sha"],
             hook=row["hook"],
         ),
         received_at=rows.time(row["received_at"]),
+        copies=row["copies"],
         outcome=row["outcome"],
     )

@@ -108,19 +108,21 @@ class Outbox:
             )
 
     async def postpone(self, message: Message, problem: str | None, wait_s: float) -> None:
-        """Counts an attempt that failed."""
+        """Counts an attempt that failed. One that was hurried meanwhile is due still."""
         next_try = utc_now() + timedelta(seconds=min(wait_s, LONGEST_WAIT_S))
         async with self._db.transaction():
             await self._db.write(
-                "UPDATE outbox SET attempts = attempts + 1, problem = ?, next_try_at = ? WHERE id = ?",
-                (problem, rows.to_time(next_try), message.id),
+                "UPDATE outbox SET attempts = attempts + 1, problem = ?1,"
+                " next_try_at = CASE WHEN next_try_at = ?2 THEN ?3 ELSE next_try_at END WHERE id = ?4",
+                (problem, rows.to_time(message.next_try_at), rows.to_time(next_try), message.id),
             )
 
     async def hurry(self, channel: str, topic: str | None = None) -> None:
-        """Has the waiting messages of the channel (of one topic) tried at once: what they waited for may be there."""
+        """Has the waiting messages of the channel (of one topic) tried at once, and soon again: what they waited for
+        may be there, or is on its way. Their attempts count anew."""
         async with self._db.transaction():
             await self._db.write(
-                "UPDATE outbox SET next_try_at = ?1"
+                "UPDATE outbox SET next_try_at = ?1, attempts = 0"
                 " WHERE channel = ?2 AND (?3 IS NULL OR topic = ?3) AND ended_at IS NULL",
                 (rows.to_time(utc_now()), channel, topic),
             )

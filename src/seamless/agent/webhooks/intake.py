@@ -65,11 +65,11 @@ class Intake:
             raise UnavailableError("too many deliveries wait to be looked into")
 
     async def store(self, guid: str, body: bytes, told: Told) -> bool:
-        """Keeps a delivery, which is told on then; False when it, or one with the same body, was stored before."""
-        digest = (await aside(body, hashlib.sha256, body)).hexdigest()
-        asks = told.ref is not None or told.pull_request is not None
+        """Keeps a delivery, which is told on then; False when it was stored before, or when one that asks for the same
+        with the same body was: a replay. Of what asks for nothing (two pings may be alike) the GUID alone tells."""
+        digest = (await aside(body, hashlib.sha256, body)).hexdigest() if told.asks else f"guid {guid}"
         stored: asyncio.Future[Delivery | None] = asyncio.get_running_loop().create_future()
-        self._coming.append((NewDelivery(guid, digest, told, None if asks else "nothing to do"), stored))
+        self._coming.append((NewDelivery(guid, digest, told, None if told.asks else "nothing to do"), stored))
         if self._storing is None or self._storing.done():
             self._storing = asyncio.create_task(self._store_all(), name="storing of deliveries")
         return await stored is not None

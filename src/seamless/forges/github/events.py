@@ -16,6 +16,7 @@ from seamless.errors import UsageError
 _ID_MAX: Final = 2**63 - 1  # of the database's integers
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}")
 _REF: Final = re.compile(r"refs/[^\x00-\x20\x7f]{1,1000}")
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ACTION: Final = re.compile(r"[a-z_]{1,100}")
 
 
@@ -25,8 +26,8 @@ class MalformedPayloadError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """`repository` (its number) and `name` are None for an event of something else. An event whose `ref` and
-    `pull_request` are both None asks for nothing."""
+    """`repository` (its number) and `name` are None for an event of something else. An event whose `ref`,
+    `pull_request` and `commit` are all None asks for nothing."""
 
     event: str
     action: str | None = None
@@ -34,7 +35,13 @@ class Told:
     name: str | None = None  # "owner/name", as it was then
     ref: str | None = None  # full; of a push
     pull_request: int | None = None
+    commit: str | None = None  # reviewed, or checked by somebody: what waits for that may go on
     hook: int | None = None  # of a ping
+
+    @property
+    def asks(self) -> bool:
+        """Whether there is something to look into."""
+        return self.ref is not None or self.pull_request is not None or self.commit is not None
 
 
 def read_event(event: str, payload: Mapping[str, Any]) -> Told:
@@ -48,6 +55,17 @@ def read_event(event: str, payload: Mapping[str, Any]) -> Told:
         case "pull_request":
             identity, name = _repository(payload)
             return Told(event, told.action, identity, name, pull_request=_number(payload, "number"))
+        case "pull_request_review":
+            identity, name = _repository(payload)
+            head = _table(_table(payload, "pull_request"), "head")
+            return Told(event, told.action, identity, name, commit=_matching(head, "sha", _COMMIT))
+        case "check_suite" if told.action == "completed":
+            identity, name = _repository(payload)
+            suite = _table(payload, "check_suite")
+            return Told(event, told.action, identity, name, commit=_matching(suite, "head_sha", _COMMIT))
+        case "status" if payload.get("state") != "pending":
+            identity, name = _repository(payload)
+            return Told(event, told.action, identity, name, commit=_matching(payload, "sha", _COMMIT))
         case "ping":
             hook = _number(payload, "hook_id")
             if "repository" not in payload:  # of an organisation's hook
@@ -59,10 +77,15 @@ def read_event(event: str, payload: Mapping[str, Any]) -> Told:
 
 
 def _repository(payload: Mapping[str, Any]) -> tuple[int, str]:
-    repository = payload.get("repository")
-    if not isinstance(repository, Mapping):
-        raise MalformedPayloadError("the payload names no repository")
+    repository = _table(payload, "repository")
     return _number(repository, "id"), _matching(repository, "full_name", _NAME)
+
+
+def _table(of: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = of.get(key)
+    if not isinstance(value, Mapping):
+        raise MalformedPayloadError(f"the payload has no {key}")
+    return value
 
 
 def _number(of: Mapping[str, Any], key: str) -> int:
