@@ -25,10 +25,8 @@ def find_config(named: Path | None = None) -> Path:
     One that is named is returned whether it exists or not, so that reading it fails with its name rather than
     silently falling back to another file. Raises ConfigError with every place that was searched.
     """
-    if named is None and os.environ.get(CONFIG_VARIABLE):
-        named = Path(os.environ[CONFIG_VARIABLE])
-    if named is not None:
-        return named.expanduser().absolute()
+    if (chosen := named_config(named)) is not None:
+        return chosen
     places = [Path("seamless.toml").absolute(), *user_config(), SYSTEM_CONFIG]
     for place in places:
         if os.path.lexists(place):
@@ -38,6 +36,13 @@ def find_config(named: Path | None = None) -> Path:
         f"there is no configuration; searched:\n  --config and ${CONFIG_VARIABLE} (not given){searched}",
         hint="Write one: seamless init",
     )
+
+
+def named_config(named: Path | None) -> Path | None:
+    """The file that `named`, else $SEAMLESS_CONFIG, says, absolute; None when nobody says."""
+    if named is None and os.environ.get(CONFIG_VARIABLE):
+        named = Path(os.environ[CONFIG_VARIABLE])
+    return None if named is None else named.expanduser().absolute()
 
 
 def resolve(written: str, config_file: Path) -> Path:

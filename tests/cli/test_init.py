@@ -61,6 +61,14 @@ def test_without_a_terminal_the_options_and_defaults_are_taken(seamless: Seamles
     assert seamless("--config", "c/seamless.toml", "check", "--offline").returncode == 0
 
 
+def test_the_variable_names_the_file_as_for_every_other_command(
+    seamless: Seamless, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEAMLESS_CONFIG", "mine.toml")
+    assert seamless("init", "--yes").stdout.startswith(f"wrote {home / 'mine.toml'}")
+    assert seamless("check", "--offline").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -57,17 +57,22 @@ class LiveConfig:
             await changed()
 
     def _check_fixed(self, config: Config) -> None:
-        webhooks = (config.agent.webhooks, self._config.agent.webhooks)
-        if len({settings and settings.listen for settings in webhooks}) > 1:
-            raise ConfigError(
-                f"{self._file.name}: agent.webhooks.listen: a change needs a restart of the agent"
-                " (seamless agent stop, then start)"
-            )
-        for key in ("data_dir", "socket", "helper_image", "log_cap"):
-            if getattr(config.agent, key) != getattr(self._config.agent, key):
+        before, after = _fixed(self._config), _fixed(config)
+        for key in before:
+            if before[key] != after[key]:
                 raise ConfigError(
-                    f"{self._file.name}: agent.{key}: a change needs a restart of the agent"
-                    " (seamless agent stop, then start)"
+                    f"{self._file.name}: {key}: a change needs a restart of the agent (seamless agent stop, then start)"
                 )
-        if config.github.api_url != self._config.github.api_url:
-            raise ConfigError(f"{self._file.name}: github.api_url: a change needs a restart of the agent")
+
+
+def _fixed(config: Config) -> dict[str, object]:
+    """What an agent keeps as it was when it started."""
+    agent, webhooks = config.agent, config.agent.webhooks
+    return {
+        "agent.webhooks.listen": None if webhooks is None else webhooks.listen,
+        "agent.data_dir": agent.data_dir,
+        "agent.socket": agent.socket,
+        "agent.helper_image": agent.helper_image,
+        "agent.log_cap": agent.log_cap,
+        "github.api_url": config.github.api_url,
+    }

@@ -12,7 +12,15 @@ import typer
 from seamless.cli.first_config import FORGES, TARGETS, Answers, render
 from seamless.cli.session import Session, session_of
 from seamless.errors import ConfigError, RefusedError, UsageError
-from seamless.paths import SYSTEM_CONFIG, SYSTEM_DATA, SYSTEM_SOCKET, default_data_dir, resolve, user_config
+from seamless.paths import (
+    SYSTEM_CONFIG,
+    SYSTEM_DATA,
+    SYSTEM_SOCKET,
+    default_data_dir,
+    named_config,
+    resolve,
+    user_config,
+)
 
 Check = Callable[[str], str | None]
 """What is wrong with an answer; None when nothing is."""
@@ -42,8 +50,8 @@ def init(
     """Write a first configuration.
 
     Asks for what is not given as an option; without a terminal the defaults are taken. The file is the one that
-    --config names, else /etc/seamless/config.toml for root and ~/.config/seamless/config.toml for everybody else. One
-    that is there is never overwritten.
+    --config or $SEAMLESS_CONFIG names, else /etc/seamless/config.toml for root and ~/.config/seamless/config.toml for
+    everybody else. One that is there is never overwritten.
 
     \b
     Examples:
@@ -101,8 +109,8 @@ def session_with(session: Session, file: Path) -> Session:
 def _file(session: Session) -> Path:
     if session.host:
         return session.config_file  # which raises: a configuration is written where its agent is
-    if session.config is not None:
-        return session.config.expanduser().absolute()
+    if (named := named_config(session.config)) is not None:
+        return named
     return SYSTEM_CONFIG if os.geteuid() == 0 else user_config()[0] if user_config() else SYSTEM_CONFIG
 
 
