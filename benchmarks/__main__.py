@@ -56,9 +56,11 @@ def main() -> int:
             try:
                 bench = Bench(name, image, min(arguments.repeat, _AT_MOST.get(name, arguments.repeat)))
                 try:
-                    figures += SCENARIOS[name](bench)
+                    found = SCENARIOS[name](bench)
                 finally:
                     bench.close()
+                figures += found
+                print(table(found), file=sys.stderr, flush=True)
             except Exception:
                 failed = True
                 traceback.print_exc()

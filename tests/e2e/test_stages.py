@@ -27,6 +27,8 @@ if true; then
 fi
 """
 
+NETWORK = "readlink /proc/self/ns/net"
+
 # Service -> its parameters. `checks` runs are enough for all but those that are in FULL.
 SERVICES = {
     "red": 'code_quality = "echo untidy; exit 3"\nunit_test = "sleep 1; echo tested; exit 4"\n'
@@ -45,6 +47,8 @@ SERVICES = {
     "imprecise": 'unit_test = "echo no secret"\nsecrets.WORD = {{ env = "NOT_SET_ANYWHERE" }}',
     "views": 'install = "echo dep > dep"\ncode_quality = "cat dep; echo lint > dep"\n'
     'unit_test = "sleep 1; cat dep; ls"',
+    "network": f'install = "{NETWORK}"\ncode_quality = "{NETWORK}"\nunit_test = "{NETWORK}"',
+    "tested": f'install = "{NETWORK}"\nunit_test = "{NETWORK}"',
     "unbuilt": 'build.dockerfile = "Nowhere"',
     "failing": 'build.dockerfile = "Failing"',
 }
@@ -208,3 +212,16 @@ def test_a_build_that_fails_shows_what_it_said(fleet: Fleet) -> None:
 def test_a_failed_stage_keeps_its_workspace(fleet: Fleet) -> None:
     assert (fleet.agent.data_dir / "views" / "red-1-unit_test-1" / "upper").is_dir()
     assert not Path(fleet.agent.data_dir / "views" / "quotes-1-unit_test-1").exists()
+
+
+def test_stages_that_run_together_have_a_network_each_and_the_first_check_takes_over_that_of_prepare(
+    fleet: Fleet,
+) -> None:
+    prepare, code_quality, unit_test = (
+        fleet.log("network", stage) for stage in ("prepare", "code_quality", "unit_test")
+    )
+    (namespace,) = (line for line in prepare.splitlines() if line.startswith("net:"))
+    assert code_quality.strip() == namespace
+    assert unit_test.startswith("net:")
+    assert unit_test.strip() != namespace
+    assert fleet.log("tested", "unit_test").strip() in fleet.log("tested", "prepare").splitlines()

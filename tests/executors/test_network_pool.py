@@ -143,6 +143,41 @@ def test_a_namespace_that_died_before_its_stage_started_is_replaced(place: Place
     place.run(body, pool_size=3)
 
 
+def test_what_follows_takes_over_the_namespace_which_goes_with_the_last_of_them(place: Place) -> None:
+    async def body(executor: DockerExecutor) -> None:
+        first = place.spec("true", stage="first")
+        second = place.spec("ip route | grep -q '^blackhole 169.254.169.254'", stage="second", follows=first.name)
+        await executor.start(first)
+        await executor.create(second)  # while the first may still run
+        for spec in (first, second):
+            assert await finish(executor, spec) == ContainerExit(0)
+        namespace = _namespace(place, first.name)
+        assert _namespace(place, second.name) == namespace
+        await executor.remove(second.name)
+        assert place.containers("network") == [namespace]
+        await executor.remove(first.name)
+        assert place.containers("network") == []
+
+    place.run(body)
+
+
+def test_what_follows_something_that_is_gone_or_lost_its_namespace_has_one_of_its_own(place: Place) -> None:
+    async def body(executor: DockerExecutor) -> None:
+        script = "ip route | grep -q ^default"
+        orphan = place.spec(script, stage="orphan", follows=place.name("never-there"))
+        assert await finish(executor, orphan) == ContainerExit(0)
+        first = place.spec("true", stage="first")
+        assert await finish(executor, first) == ContainerExit(0)
+        second = place.spec(script, stage="second", follows=first.name)
+        await executor.create(second)
+        place.api.stop(_namespace(place, first.name))  # as the engine's restart does
+        assert await finish(executor, second) == ContainerExit(0)
+        assert _namespace(place, second.name) != _namespace(place, first.name)
+        assert _namespace(place, orphan.name) not in (_namespace(place, first.name), _namespace(place, second.name))
+
+    place.run(body)
+
+
 def test_a_stage_that_ended_with_its_namespace_has_no_verdict(place: Place) -> None:
     async def body(executor: DockerExecutor) -> None:
         spec = place.spec("sleep 60")

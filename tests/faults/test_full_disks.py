@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from e2e.conftest import DOCKERFILE, Shop
+from faults.disks import Filler, small_disk
 from harness.agents import Agent, stage_of, stages
 from harness.engine import import_busybox
 from harness.invariants import assert_accounted_for
@@ -25,33 +25,6 @@ pytestmark = [
     pytest.mark.skipif(os.getuid() != 0, reason="mounts small disks"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-@contextlib.contextmanager
-def small_disk(at: Path, size: str) -> Iterator[None]:
-    at.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(at)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(at)], check=True)
-
-
-class Filler:
-    """A file that takes what is free."""
-
-    def __init__(self, disk: Path) -> None:
-        self._file = disk / "filler"
-
-    def leave(self, size: int) -> None:
-        """Takes all but `size` bytes."""
-        found = os.statvfs(self._file.parent)
-        free = found.f_bavail * found.f_frsize
-        with open(self._file, "ab") as file, contextlib.suppress(OSError):
-            os.posix_fallocate(file.fileno(), file.tell(), free - size)
-
-    def go(self) -> None:
-        self._file.unlink()
 
 
 @pytest.fixture
@@ -105,6 +78,28 @@ def test_the_disk_of_the_data_directory(full_shop: tuple[Shop, Filler]) -> None:
     assert kinds[:2] == ["no_room", "room"]
     assert agent.run("web", checks=True)["state"] == "success"
     assert_accounted_for(agent)
+
+
+def test_the_disk_of_the_trees(tmp_path: Path, busybox_image: str) -> None:
+    repository = Repository(tmp_path / "web")
+    repository.commit({"Dockerfile": DOCKERFILE.format(image=busybox_image), "large": "x" * 2**21})
+    agent = Agent(tmp_path, busybox_image)
+    agent.data_dir.mkdir(mode=0o700)
+    trees = agent.data_dir / "trees"
+    with small_disk(trees, "1m"):
+        try:
+            shop = Shop(agent, repository)
+            shop.start("unit_test = 'wc -c <large'")
+            agent.client.start_run("web", checks=True)
+            agent.wait_log("web-1", "prepare", "waiting for room: ")
+            subprocess.run(["mount", "-o", "remount,size=64m", str(trees)], check=True)
+            run = agent.wait_run("web-1", RUN_ENDED)
+            assert run["state"] == "success", (stages(run), agent.said())
+            assert stage_of(run, "prepare")["attempt"] == 1
+            assert agent.read_log("web-1", "prepare").count("waiting for room: git cannot write to ") == 1
+            assert "2097152" in agent.read_log("web-1", "unit_test")
+        finally:
+            agent.finish(clean=False)
 
 
 def _write_until_refused(client: Client) -> None:

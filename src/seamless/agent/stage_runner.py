@@ -29,12 +29,12 @@ from seamless.errors import (
 )
 from seamless.model import STAGE_ENVIRONMENT, Run, Stage, StageName, Trust
 from seamless.secretrefs import resolve_all
-from seamless.stages import StageContext, StageResult, checks, prepare, skip_reason
+from seamless.stages import CHECKS, StageContext, StageResult, checks, prepare, skip_reason
 from seamless.transitions import StageEvent, StageState, after_failure, after_interruption
 
-_CHECKS: Final = (StageName.CODE_QUALITY, StageName.UNIT_TEST)
 _GRACE_S: Final = 10.0  # between asking a container to end and killing it
 _ENGINE_AGAIN_S: Final = 1.0
+_ROOM_AGAIN_S: Final = 2.0
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ class StageRunner:
     def _make_ahead(self, run: Run, parameters: Parameters) -> None:
         """While `install` runs: the containers of the checks, and what Compose makes of the integration test's file."""
         for stage in run.stages:
-            if stage.name in _CHECKS and stage.state is StageState.IDLE and not skip_reason(stage.name, parameters):
+            if stage.name in CHECKS and stage.state is StageState.IDLE and not skip_reason(stage.name, parameters):
                 coming = dataclasses.replace(stage, attempt=stage.attempt + 1)
                 self._ahead.begin(run.id, stage.name, self._create_ahead(run, coming, parameters))
 
@@ -145,7 +145,7 @@ class StageRunner:
         await self._ahead.settle(run.id, StageName.INTEGRATION_TEST)
         self._integrator.forget(run.id)
         for stage in run.stages:
-            if stage.name in _CHECKS and stage.state is StageState.IDLE:
+            if stage.name in CHECKS and stage.state is StageState.IDLE:
                 await self._ahead.settle(run.id, stage.name)
                 coming = dataclasses.replace(stage, attempt=stage.attempt + 1)
                 context = self._context(run, coming, parameters, {}, Patterns(()), _say_nothing)
@@ -190,15 +190,21 @@ class StageRunner:
             await _end(work)
 
     async def _perform(self, context: StageContext) -> StageResult:
-        """The stage's work. While the engine does not answer it waits, as long as the stage's time lasts."""
+        """The stage's work. Waits for the engine, and for room on the disk, as long as the stage's time lasts."""
         if context.stage.interruptions:
             await self._until_engine_answers(context, "")
+        told = ""
         while True:
             try:
                 return await self._attempt(context)
             except EngineUnavailableError as error:
                 await self._until_engine_answers(context, error.message)
-                context = dataclasses.replace(context, resumed=True)
+            except StorageError as error:
+                if error.message != told:
+                    await context.line(f"waiting for room: {error.message}")
+                told = error.message
+                await asyncio.sleep(_ROOM_AGAIN_S)
+            context = dataclasses.replace(context, resumed=True)
 
     async def _until_engine_answers(self, context: StageContext, why: str) -> None:
         executor = self._resources.executor

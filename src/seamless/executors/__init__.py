@@ -60,7 +60,9 @@ class Limits:
 class ContainerSpec:
     """One container, wholly described. `script` is run by `sh -eu`, after an init, output to `spool`.
 
-    It has a network namespace of its own from the pool kept ready: outbound only, no instance metadata.
+    It has a network namespace of its own from the pool kept ready: outbound only, no instance metadata. With `follows`,
+    the name of a container that has ended when this one starts, it takes over that one's: each costs the engine more
+    than a container does. Where it cannot, it has one of its own.
     """
 
     name: str
@@ -73,6 +75,7 @@ class ContainerSpec:
     mounts: tuple[Mount, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)  # the installation's label is added
     limits: Limits = Limits()
+    follows: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,14 @@ DockerExecutor      the interface; one lock per container name, so that calls fo
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
-from seamless.errors import EngineUnavailableError, InterruptedStageError, ProgrammingError, StageError
+from seamless.errors import EngineUnavailableError, InterruptedStageError, ProgrammingError, SeamlessError, StageError
 from seamless.executors import (
     ContainerExit,
     ContainerGoneError,
@@ -59,7 +60,7 @@ class DockerExecutor:
         self._installation = installation
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._joined: dict[str, str] = {}  # by container: the namespace that goes with it, even if it went before
+        self._joined: dict[str, str] = {}  # by container: its namespace, even if the container went before that
         self._stopped: set[str] = set()  # ids of containers that `stop` has ended
         self._with_shell: set[str] = set()  # ids of images that have been seen to have /bin/sh
 
@@ -255,7 +256,7 @@ class DockerExecutor:
         def body(network_mode: str) -> Body:
             return stage_body(spec, network_mode=network_mode, labels=labels, cpus=self._engine.cpus)
 
-        await self._create_joined(spec.name, body)
+        await self._create_joined(spec.name, body, follows=spec.follows)
 
     async def _check_volume(self, volume: str) -> None:
         """The engine would make an empty volume in place of one that is missing: a wrong workspace."""
@@ -264,14 +265,15 @@ class DockerExecutor:
         except EngineError as error:
             raise InterruptedStageError(f"the volume {volume} is gone") from error
 
-    async def _create_joined(self, name: str, body: Callable[[str], Body]) -> None:
-        namespace = await self._pool.take()
+    async def _create_joined(self, name: str, body: Callable[[str], Body], *, follows: str | None = None) -> None:
+        inherited = None if follows is None else self._joined.get(follows)
+        namespace = inherited or await self._pool.take()
         try:
             await self._engine.ask(self._api.create_container_from_config, body(f"container:{namespace}"), name)
         except EngineError as error:
             # An earlier attempt may have been heard and not answered: then the container is ours, and joined.
             existing = await self._inspect(name) if error.status == 409 else None
-            if existing is None or existing.namespace != namespace:
+            if inherited is None and (existing is None or existing.namespace != namespace):
                 self._pool.give_back(namespace)
             if existing is None:
                 raise StageError(f"the container cannot be created: {error.message}") from error
@@ -296,6 +298,7 @@ class DockerExecutor:
             except _DeadNamespaceError:
                 await self._remove(spec.name)  # never started, so nothing is lost
                 self._pool.renew()
+                spec = dataclasses.replace(spec, follows=None)
             except EngineUnavailableError:
                 await asyncio.sleep(delay_s)  # it may have started: look again
         raise EngineUnavailableError(f"the Docker Engine did not start the container {spec.name}")
@@ -347,10 +350,15 @@ class DockerExecutor:
         if state is not None:
             self._stopped.discard(state.id)
             removals.append(self._remove_container(state.id))
-        if (namespace := self._joined.get(name)) is not None:
+        namespace = self._joined.pop(name, None)
+        if namespace is not None and namespace not in self._joined.values():
             removals.append(self._pool.remove(namespace))
-        await asyncio.gather(*removals)
-        self._joined.pop(name, None)
+        try:
+            await asyncio.gather(*removals)
+        except SeamlessError:
+            if namespace is not None:
+                self._joined[name] = namespace  # the next attempt to remove them must know it
+            raise
 
     async def _remove_container(self, container: str) -> None:
         try:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from seamless.errors import StageError, UnavailableError
+from seamless.errors import HostError, StageError, UnavailableError
 from seamless.forges import git_commands
 from seamless.forges.mirror import Mirror
 from seamless.forges.remotes import COMMIT
@@ -33,15 +33,21 @@ async def check_out(mirror: Mirror, commit: str, files: Path, index: Path) -> in
     state = index.with_name(f"{index.name}.commit")
     changed = await _changes(mirror, _read_state(state), commit) if index.exists() and files.is_dir() else None
     if changed is not None:
-        with contextlib.suppress(UnavailableError):  # an index that git cannot read, for example
+        try:
             await _write_tree(mirror, commit, files, index, state)
             return len(changed)
+        except HostError:
+            raise
+        except UnavailableError:
+            pass  # an index that git cannot read, for example
     await mirror.require(commit)
     paths = _split(await mirror.run(git_commands.local(mirror.path, "ls-tree", "-r", "-z", "--name-only", commit)))
     state.unlink(missing_ok=True)
     await asyncio.to_thread(_start_anew, files, index)
     try:
         await _write_tree(mirror, commit, files, index, state)
+    except HostError:
+        raise
     except UnavailableError as error:
         raise StageError(f"git could not write the tree of {commit}: {error.message}", hint=error.hint) from error
     return len(paths)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from seamless import programs
-from seamless.errors import InterruptedStageError, UnavailableError
+from seamless.errors import InterruptedStageError, StorageError, UnavailableError
 from seamless.forges import CommitGoneError, MirrorDamagedError, RemoteProblem, git_commands, symptoms
 from seamless.forges.git_commands import NetworkCommands
 from seamless.forges.remotes import Remote, printable
@@ -30,7 +30,11 @@ _DAMAGED: Final = re.compile(
     rb"|broken links|did not send all necessary objects|not a git repository: ",
     re.I,
 )
+_CANNOT_WRITE: Final = re.compile(  # to this host's disk: what the server says of its own comes after "remote:"
+    rb"^(?!remote:).*(?:no space left on device|out of diskspace|disk quota exceeded|unable to write)", re.I | re.M
+)
 _DAMAGE_MARK: Final = "damaged"
+_FREE_SOME: Final = "look for free space and permissions in the agent's data_dir"
 _MADE_ANEW: Final = "it is made anew at the next fetch; if it happens again, check the disk"
 BRANCHES_AND_TAGS: Final = ("refs/seamless/heads/", "refs/seamless/tags/")  # as `fetch_all` found them
 _ALL_REFSPECS: Final = ("+refs/heads/*:refs/seamless/heads/*", "+refs/tags/*:refs/seamless/tags/*")
@@ -49,7 +53,7 @@ class Mirror:
 
     async def run(self, plan: programs.Program, *, allowed: Sequence[int] = (0,)) -> programs.Captured:
         """Runs a command that needs no network. Raises InterruptedStageError when it was killed, or the mirror is
-        damaged (MirrorDamagedError), and UnavailableError for any other failure."""
+        damaged (MirrorDamagedError), StorageError when the disk is full, and UnavailableError for any other failure."""
         try:
             result = await programs.capture(plan, timeout_s=self._timeout_s)
         except programs.ProgramTimeoutError as error:
@@ -59,6 +63,7 @@ class Mirror:
             return result
         if result.exit_code < 0:
             raise InterruptedStageError(f"git was killed (signal {-result.exit_code})", hint="is there enough memory?")
+        self._check_room(plan, result)
         if _DAMAGED.search(result.stderr):
             self.mark_damaged()
             raise MirrorDamagedError(
@@ -124,6 +129,7 @@ class Mirror:
         result = await ask(plan, self.remote, low_speed_s=low_speed_s, timeout_s=self._timeout_s, spool=spool)
         if result.exit_code == 0 or _NOT_SERVED.search(result.stderr):
             return result.exit_code == 0
+        self._check_room(plan, result)
         error = symptoms.explain(self.remote, result.stderr)
         if error.problem is RemoteProblem.OTHER and _DAMAGED.search(result.stderr):
             self.mark_damaged()
@@ -131,6 +137,11 @@ class Mirror:
                 f"the mirror is damaged: {error.message}", hint="it is made anew at the next fetch"
             )
         raise error
+
+    def _check_room(self, plan: programs.Program, failed: programs.Captured) -> None:
+        """Raises StorageError when it failed because it could not write. Git does not always say why."""
+        if _CANNOT_WRITE.search(failed.stderr):
+            raise StorageError(f"git cannot write to {plan.cwd or self.path}", hint=_FREE_SOME)
 
     async def _ready(self, sha_length: int) -> None:
         if _is_whole(self.path) and not (self.path / _DAMAGE_MARK).exists():
@@ -140,8 +151,11 @@ class Mirror:
         for folder in (self.path, half_made):
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         await self.run(git_commands.init(half_made, "sha256" if sha_length == 64 else "sha1"))
-        (half_made / "description").write_text(self.remote.address + "\n", encoding="utf-8")
-        half_made.rename(self.path)
+        try:
+            (half_made / "description").write_text(self.remote.address + "\n", encoding="utf-8")
+            half_made.rename(self.path)
+        except OSError as error:
+            raise StorageError(f"{half_made} cannot be written: {error.strerror}", hint=_FREE_SOME) from error
 
     def _mend(self) -> None:
         """Removes what a killed git left: locks that nobody holds, packs that were never finished."""

@@ -22,6 +22,9 @@ from seamless.model import Run, Stage, StageName
 WORKSPACE: Final = "/workspace"
 """Where the checkout is in every stage's container."""
 
+CHECKS: Final = (StageName.CODE_QUALITY, StageName.UNIT_TEST)
+"""The stages that run a command, side by side, over what prepare left."""
+
 
 class Journal(Protocol):
     """What this attempt has done so far, for the agent that may have to go on with it."""
@@ -91,7 +94,17 @@ class StageContext:
     @property
     def container_name(self) -> str:
         """The deterministic name of this attempt's container."""
-        return f"seamless-{self.installation}-{self.run.id}-{self.stage.name}-{self.stage.attempt}"
+        return self._container_of(self.stage)
+
+    @property
+    def follows(self) -> str | None:
+        """prepare's container, for the first of the checks that there is; the other one runs beside it."""
+        first = next((name for name in CHECKS if not skip_reason(name, self.parameters)), None)
+        prepare = self.run.stage(StageName.PREPARE)
+        return self._container_of(prepare) if prepare is not None and self.stage.name is first else None
+
+    def _container_of(self, stage: Stage) -> str:
+        return f"seamless-{self.installation}-{self.run.id}-{stage.name}-{stage.attempt}"
 
 
 @dataclass(frozen=True, slots=True)

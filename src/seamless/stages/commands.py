@@ -68,6 +68,7 @@ def plan_container(context: StageContext, script: str, image: str, workspace: Wo
         mounts=(*workspace.mounts, *host_files),
         labels={LABEL_RUN: context.run.id, LABEL_STAGE: context.stage.name, LABEL_ROLE: "stage"},
         limits=Limits(cpus=parameters.limits.cpus, memory=parameters.limits.memory, pids=parameters.limits.pids),
+        follows=context.follows,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from seamless.errors import StageError
 from seamless.model import StageName
 from seamless.stages import StageContext, StageResult
-from seamless.stages.commands import image_of, run_script
+from seamless.stages.commands import image_of, plan_container, run_script
 
 
 async def perform(context: StageContext) -> StageResult:
@@ -25,6 +25,7 @@ async def perform(context: StageContext) -> StageResult:
     if parameters.install:
         image = await image_of(context)
         workspace = await context.workspaces.open(run, context.stage, parameters, image)
-        context.workspace_ready()
+        await context.executor.create(plan_container(context, parameters.install, image, workspace))
+        context.workspace_ready()  # now, so that what is made ahead knows whose network namespace to take over
         await run_script(context, parameters.install, image, workspace)
     return StageResult(detail={"note": note})

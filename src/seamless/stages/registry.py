@@ -36,7 +36,6 @@ _PUSH_ATTEMPTS: Final = 3
 _BACK_OFF_S: Final = 2.0
 _SHORT_CALL_S: Final = 60.0
 _ANSWERS_WITHIN_S: Final = 10.0
-_ENDS_ALL_WITHIN_S: Final = 2.0  # it ends what it builds first, then its containers, then its connections
 _TAIL_BYTES: Final = 64 * 1024
 # Answers that the same push will get again.
 _FINAL: Final = re.compile(
@@ -184,11 +183,13 @@ class EngineWatch:
         self._writer.close()
 
     async def went_away(self) -> bool:
-        """Looks for a moment: an engine that ends closes its connections one after the other."""
-        with contextlib.suppress(TimeoutError, OSError):
-            async with asyncio.timeout(_ENDS_ALL_WITHIN_S):
-                await self._reader.read()
-        return self._reader.at_eof() or self._reader.exception() is not None
+        """dockerd stops listening before it ends anything (moby's cmd/dockerd): whoever can still connect has either
+        the same engine as before, or a new one, in whose place the old one has closed this connection."""
+        try:
+            async with EngineWatch():
+                return self._reader.at_eof() or self._reader.exception() is not None
+        except EngineUnavailableError:
+            return True
 
 
 def registry_host(repository: str) -> str:
