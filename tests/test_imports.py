@@ -211,6 +211,13 @@ def test_the_command_line_starts_without_what_a_command_may_not_need() -> None:
     assert set(NOT_AT_START).intersection(done.stdout.split()) == set()
 
 
+def test_the_agent_starts_without_what_it_may_not_need() -> None:
+    """Each of these is megabytes that an idle agent would hold."""
+    script = "import sys, seamless.agent.main; print(*sys.modules, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert {"boto3", "botocore", "github", "httpx", "rich", "textual"}.intersection(done.stdout.split()) == set()
+
+
 def test_modules_are_short_enough_to_be_read() -> None:
     lengths = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in modules().items()}
     assert {module: length for module, length in lengths.items() if length > LONGEST_MODULE} == {}

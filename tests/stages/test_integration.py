@@ -245,6 +245,7 @@ class Integration:
         await run_integration(
             planned, spool=self.spool, registry_auth=self.auth, work_dir=self.work, timeout_s=timeout_s, line=line
         )
+        await clear_project(planned.project)
         return planned
 
     def fails(self, timeout_s: float = 60) -> StageError:

@@ -18,7 +18,9 @@ from seamless.errors import SeamlessError
 from seamless.executors import LABEL_ROLE, LABEL_RUN, Found
 from seamless.model import Environment, Run, StageName, utc_now
 from seamless.stages.build import image_repository, remove_image
-from seamless.transitions import DeploymentState, RunState
+from seamless.stages.compose import clear_project
+from seamless.stages.integration import project_name
+from seamless.transitions import DeploymentState, RunState, StageState
 
 _KEEPERS: Final = frozenset({"deployment", "network"})  # roles that are nobody's run
 _TURN_S: Final = 20.0
@@ -30,6 +32,7 @@ class Cleaner:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._again: dict[str, Run] = {}
+        self._clearing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._retiring: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def clean(self, run: Run) -> None:
@@ -48,6 +51,7 @@ class Cleaner:
 
         A shell that somebody has open over one of its workspaces is left to its own end.
         """
+        await self.clear_tests(run)
         found = [item for item in await self._resources.executor.find() if item.labels.get(LABEL_RUN) == run]
         await self._remove(item for item in found if item.labels.get(LABEL_ROLE) != "shell")
 
@@ -108,6 +112,13 @@ class Cleaner:
         await self._remove_untrusted_image(run)
         await self.retire(run.id)
         await resources.store.runs.mark_cleaned(run.id)
+
+    async def clear_tests(self, run: str) -> None:
+        """Takes down the Compose project in which the run's tests have passed. Idempotent."""
+        async with self._clearing.setdefault(run, asyncio.Lock()):
+            stage = (await self._resources.store.runs.get(run)).stage(StageName.INTEGRATION_TEST)
+            if stage is not None and stage.state is StageState.SUCCESS:
+                await clear_project(project_name(self._resources.installation, run, stage.attempt))
 
     async def retire(self, run: str) -> None:
         """Ends what the run's completed deployments replaced. Idempotent."""

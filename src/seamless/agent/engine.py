@@ -38,6 +38,7 @@ class Engine:
         for run in active:
             self.submit(run)
             self.retire(run.id)
+            self.clear_tests(run.id)
         self._spawn(self._cleaner.recover(), "recovery cleaning")
 
     async def stop(self) -> None:
@@ -61,6 +62,10 @@ class Engine:
     def tidy(self, run: str) -> None:
         """A run may wait for days: what its ended stages left on the engine goes now. Its folders stay."""
         self._spawn(self._cleaner.remove_objects(run), f"tidying of {run}")
+
+    def clear_tests(self, run: str) -> None:
+        """The run's integration test may have passed: what it ran in goes, while the run goes on."""
+        self._spawn(self._cleaner.clear_tests(run), f"end of the tests of {run}")
 
     def retire(self, run: str) -> None:
         """A deployment of the run may have completed: what it replaced ends."""

@@ -6,7 +6,7 @@ from seamless.agent.engine import Engine
 from seamless.agent.logs import LogId, LogStore
 from seamless.agent.store import Store
 from seamless.model import Event, StageName
-from seamless.transitions import STAGE_ENDED, DeploymentState, RunState
+from seamless.transitions import STAGE_ENDED, DeploymentState, RunState, StageState
 
 _BATCH = 500
 
@@ -25,6 +25,8 @@ def _react_to(event: Event, engine: Engine, logs: LogStore) -> None:
     if event.kind == "stage" and event.run is not None and event.to_state in STAGE_ENDED:
         assert event.stage is not None
         logs.end(LogId(event.run, StageName(event.stage)))
+        if event.stage == StageName.INTEGRATION_TEST and event.to_state == StageState.SUCCESS:
+            engine.clear_tests(event.run)
     elif event.kind in ("run", "action") and event.run is not None:
         engine.wake(event.run)
         if event.kind == "run" and event.to_state == RunState.AWAITING_APPROVAL:

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 _READY_WITHIN_S: Final = 30.0
 _AT_ONCE: Final = 2  # more only slow each other and the stages down
 _DISCARD_AGAIN_S: Final = 1.0  # the engine is away
-_REFILL_DELAY_S: Final = 0.3  # the container that took one starts now, and needs the processors
+_REFILL_AFTER_S: Final = 1.0  # since one was taken last: what took it starts now, and needs the processors
 
 
 class NetworkPool:
@@ -51,6 +51,7 @@ class NetworkPool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._making = 0
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._refilling: asyncio.TimerHandle | None = None
         self._closed = False
 
     @property
@@ -66,7 +67,7 @@ class NetworkPool:
         if self._ready:
             namespace = self._ready.popleft()
             (self._unused / namespace).unlink(missing_ok=True)
-            self._start(self._refill_soon())
+            self._refill_later()
             return namespace
         mine: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting.append(mine)
@@ -127,6 +128,8 @@ class NetworkPool:
     async def close(self) -> None:
         """Removes those that nobody used, also the ones that are being made now."""
         self._closed = True
+        if self._refilling is not None:
+            self._refilling.cancel()
         while self._tasks:
             await asyncio.wait(self._tasks)
         while self._ready:
@@ -137,10 +140,10 @@ class NetworkPool:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _refill_soon(self) -> None:
-        await asyncio.sleep(_REFILL_DELAY_S)
-        if not self._closed:
-            self.refill()
+    def _refill_later(self) -> None:
+        if self._refilling is not None:
+            self._refilling.cancel()
+        self._refilling = asyncio.get_running_loop().call_later(_REFILL_AFTER_S, self.refill)
 
     async def _add(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Runs a Compose project for integration tests, and takes it down whatever happens.
+"""Runs a Compose project for integration tests, and takes it down when it is cut short.
 
 Compose starts everything but the tests, detached. The tests are then started with the engine's own client,
 attached: their output comes from the first byte on and as it is, and their exit code cannot be taken for one
@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,11 +28,11 @@ from seamless.programs import Program, ProgramTimeoutError
 from seamless.stages.build_failure import explain_build_failure, is_engine_lost
 from seamless.stages.compose_file import ComposeFile
 from seamless.stages.compose_values import listed
+from seamless.stages.engine_api import ask_engine
 from seamless.stages.integration import IntegrationPlan
 from seamless.stages.registry import (
     RegistryAuth,
     client_environment,
-    engine_environment,
     read_tail,
     write_private,
 )
@@ -40,6 +41,7 @@ _SHORT_CALL_S: Final = 60.0
 _LOGS_S: Final = 60.0
 _POLL_S: Final = 0.3
 _LABEL_PROJECT: Final = "com.docker.compose.project"
+_FORCE: Final = {"force": "true", "v": "true"}
 _LABEL_SERVICE: Final = "com.docker.compose.service"
 # Compose must not fetch files from elsewhere, nor ask questions.
 _COMPOSE_ENVIRONMENT: Final = {
@@ -111,9 +113,10 @@ async def run_integration(
     timeout_s: float,
     line: Line,
 ) -> None:
-    """Runs the tests of a project and takes it down, also when cancelled. Returns when they have passed.
+    """Runs the tests of a project. Returns when they have passed: `clear_project` is left to the caller, whom it need
+    not keep. When they have not, or when cancelled, the project is gone before that is told.
 
-    `work_dir` is a folder of this attempt; it is removed too. Raises StageError (with the tests' exit code,
+    `work_dir` is a folder of this attempt; it is removed. Raises StageError (with the tests' exit code,
     or with the name of what never became ready) and InterruptedStageError when the engine went away.
     """
     command, _ = await compose_cli()
@@ -125,10 +128,12 @@ async def run_integration(
         project = _Project(plan, [*calls, "--project-name", plan.project], docker, environment, spool, line)
         try:
             await project.run(timeout_s)
-            crash_point("integration:after_tests")
+        except BaseException:
+            await _to_its_end(_clear(plan.project, line))
+            raise
         finally:
-            await _to_its_end(_clear(plan.project, work_dir, line))
-        crash_point("integration:after_clear")
+            shutil.rmtree(work_dir, ignore_errors=True)
+        crash_point("integration:after_tests")
 
 
 async def clear_project(project: str) -> None:
@@ -136,23 +141,31 @@ async def clear_project(project: str) -> None:
 
     By the engine, not by `down`: it needs no Compose file, so that it is the same for a project whose agent
     died, and there is nothing in a test's container that deserves a grace period. Safe to repeat. Raises
-    UnavailableError.
+    EngineUnavailableError.
     """
-    docker, environment = await docker_cli(), engine_environment()
-    label = f"label={_LABEL_PROJECT}={project}"
-    built = f"reference={project}-*"  # 1.29 names an image project_service, 2 project-service
-
-    async def each(kind: Sequence[str], remove: Sequence[str], wanted: str = label) -> None:
-        found = (await _capture([docker, *kind, "--quiet", "--filter", wanted], environment)).split()
-        if found:
-            await _capture([docker, *remove, *dict.fromkeys(found)], environment, may_fail=True)
-
-    await each(["container", "ls", "--all"], ["container", "rm", "--force", "--volumes"])  # they use the rest
-    await asyncio.gather(
-        each(["network", "ls"], ["network", "rm"]),
-        each(["volume", "ls"], ["volume", "rm", "--force"]),
-        each(["image", "ls", "--filter", f"reference={project}_*"], ["image", "rm", "--force"], built),
+    mine = {"label": [f"{_LABEL_PROJECT}={project}"]}
+    built = {"reference": [f"{project}_*", f"{project}-*"]}  # 1.29 names an image project_service, 2 project-service
+    await _remove("containers", [one["Id"] for one in await _found("containers/json", mine)])  # they use the rest
+    networks, volumes, images = await asyncio.gather(
+        _found("networks", mine), _found("volumes", mine), _found("images/json", built)
     )
+    await asyncio.gather(
+        _remove("networks", [one["Id"] for one in networks]),
+        _remove("volumes", [one["Name"] for one in volumes["Volumes"] or ()]),
+        _remove("images", [one["Id"] for one in images]),
+    )
+
+
+async def _found(kind: str, filters: Mapping[str, Sequence[str]]) -> Any:
+    answer = await ask_engine("GET", f"/{kind}", params={"filters": json.dumps(filters), "all": "true"})
+    if answer.status != HTTPStatus.OK:
+        raise EngineUnavailableError(f"the Docker Engine does not list its {kind}: {answer.message}")
+    return answer.body
+
+
+async def _remove(kind: str, names: Iterable[str]) -> None:
+    """What something else uses or removes just now stays: it carries the run's label, and goes later."""
+    await asyncio.gather(*(ask_engine("DELETE", f"/{kind}/{name}", params=_FORCE) for name in names))
 
 
 @dataclass(slots=True)
@@ -352,14 +365,12 @@ def _last_words(printed: str) -> str:
     return (telling or lines or ["no message"])[-1].removeprefix("ERROR: ")[:300]
 
 
-async def _clear(project: str, work_dir: Path, line: Line) -> None:
+async def _clear(project: str, line: Line) -> None:
     """A verdict is not lost to an engine that went away: what is left carries the run's label and is found later."""
     try:
         await clear_project(project)
     except UnavailableError as error:
         await line(f"the project {project} is not cleared yet: {error.message}")
-    finally:
-        shutil.rmtree(work_dir, ignore_errors=True)
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
@@ -376,12 +387,12 @@ async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
     task.result()
 
 
-async def _capture(command: Sequence[str], environment: Mapping[str, str], *, may_fail: bool = False) -> str:
+async def _capture(command: Sequence[str], environment: Mapping[str, str]) -> str:
     try:
         captured = await programs.capture(Program(command, environment), timeout_s=_SHORT_CALL_S)
     except ProgramTimeoutError:
         raise EngineUnavailableError("the Docker Engine does not answer") from None
-    if captured.exit_code != 0 and not may_fail:
+    if captured.exit_code != 0:
         kind = EngineUnavailableError if is_engine_lost(captured.message) else UnavailableError
         raise kind(f"docker {command[1]} {command[2]} failed: {captured.message}")
     return captured.stdout.decode()

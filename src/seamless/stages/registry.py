@@ -16,10 +16,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
-
-import httpx
 
 from seamless import programs
 from seamless.errors import EngineUnavailableError, InterruptedStageError, StageError, UnavailableError
@@ -27,11 +26,11 @@ from seamless.executors.builder import docker_cli
 from seamless.model import DigestKind, ImageRef
 from seamless.programs import Program, ProgramTimeoutError, base_environment
 from seamless.stages.build_failure import is_engine_lost
+from seamless.stages.engine_api import ask_engine, engine_socket
 
 DOCKER_HUB: Final = "docker.io"
 
 _DOCKER_HUB_KEY: Final = "https://index.docker.io/v1/"  # what Docker's programs file Docker Hub's credentials under
-_ENGINE_SOCKET: Final = "/var/run/docker.sock"
 _PUSH_ATTEMPTS: Final = 3
 _BACK_OFF_S: Final = 2.0
 _SHORT_CALL_S: Final = 60.0
@@ -122,12 +121,8 @@ async def push_image(
 
 async def image_available(image: ImageRef, auth: RegistryAuth) -> bool:
     """Whether the image is in this engine or, a manifest, in its registry. Raises UnavailableError."""
-    async with _engine() as engine:
-        try:
-            if (await engine.get(f"/images/{image.pullable}/json")).status_code == httpx.codes.OK:
-                return True
-        except httpx.HTTPError as error:
-            raise UnavailableError(f"the Docker Engine does not answer: {error}") from error
+    if (await ask_engine("GET", f"/images/{image.pullable}/json")).status == HTTPStatus.OK:
+        return True
     return image.kind is DigestKind.MANIFEST and await image_platforms(image, auth) is not None
 
 
@@ -140,22 +135,12 @@ async def image_platforms(image: ImageRef, auth: RegistryAuth) -> list[str] | No
     if (credentials := auth.get(registry_host(image.repository or ""))) is not None:
         login = {"username": credentials.username, "password": credentials.password}
         headers["X-Registry-Auth"] = base64.urlsafe_b64encode(json.dumps(login).encode()).decode()
-    try:
-        async with _engine() as engine:
-            answer = await engine.get(f"/distribution/{image.pullable}/json", headers=headers)
-    except httpx.HTTPError as error:
-        raise UnavailableError(f"the Docker Engine does not answer: {error}") from error
-    if answer.status_code == httpx.codes.OK:
-        return [_platform(each) for each in answer.json().get("Platforms") or []]
-    message = _message(answer)
-    if answer.status_code == httpx.codes.NOT_FOUND or "manifest unknown" in message:
+    answer = await ask_engine("GET", f"/distribution/{image.pullable}/json", headers=headers)
+    if answer.status == HTTPStatus.OK:
+        return [_platform(each) for each in answer.body.get("Platforms") or []]
+    if answer.status == HTTPStatus.NOT_FOUND or "manifest unknown" in answer.message:
         return None
-    raise UnavailableError(f"{image.repository} cannot be asked for {image.digest[:19]}: {message}")
-
-
-def _engine() -> httpx.AsyncClient:
-    transport = httpx.AsyncHTTPTransport(uds=_engine_socket())
-    return httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=_SHORT_CALL_S)
+    raise UnavailableError(f"{image.repository} cannot be asked for {image.digest[:19]}: {answer.message}")
 
 
 def _platform(said: Mapping[str, str]) -> str:
@@ -172,7 +157,7 @@ class EngineWatch:
     async def __aenter__(self) -> EngineWatch:
         try:
             async with asyncio.timeout(_ANSWERS_WITHIN_S):
-                self._reader, self._writer = await asyncio.open_unix_connection(_engine_socket())
+                self._reader, self._writer = await asyncio.open_unix_connection(engine_socket())
                 self._writer.write(b"GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n")
                 await self._reader.readuntil(b"\r\n\r\nOK")
         except (OSError, EOFError) as error:  # a TimeoutError is an OSError
@@ -247,14 +232,3 @@ def _encode(credentials: Credentials) -> dict[str, str]:
 
 def _user_plugins() -> Path:
     return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "cli-plugins"
-
-
-def _engine_socket() -> str:
-    return os.environ.get("DOCKER_HOST", "").removeprefix("unix://") or _ENGINE_SOCKET
-
-
-def _message(answer: httpx.Response) -> str:
-    try:
-        return str(answer.json()["message"])[:300]
-    except (ValueError, KeyError, TypeError):
-        return f"HTTP {answer.status_code}"
