@@ -164,10 +164,13 @@ def test_what_follows_a_cancelled_start_finds_its_container(place: Place) -> Non
 def test_out_of_memory_is_told(place: Place) -> None:
     async def body(executor: DockerExecutor) -> None:
         limits = Limits(memory=16 * 1024**2)
-        greedy = await finish(executor, place.spec("tail /dev/zero", stage="greedy", limits=limits))
-        assert greedy.exit_code != 0
+        for attempt in range(10):  # with control groups of version 1 the engine misses some of the kernel's reports
+            greedy = await finish(executor, place.spec("tail /dev/zero", stage=f"greedy{attempt}", limits=limits))
+            assert greedy.exit_code != 0
+            assert not greedy.by_engine
+            if greedy.out_of_memory:
+                break
         assert greedy.out_of_memory
-        assert not greedy.by_engine
         survivor = await finish(executor, place.spec("tail /dev/zero || echo ok", stage="survivor", limits=limits))
         assert survivor == ContainerExit(0)
 

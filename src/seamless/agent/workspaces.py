@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import json
 import tarfile
-from collections.abc import Set
+from collections.abc import Awaitable, Callable, Set
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -79,10 +79,10 @@ class RunWorkspaces:
         """Where the tar file of a `--local` run is."""
         return self._local / f"{run}.tar"
 
-    async def checkout(self, run: Run, attempt: int, spool: Path) -> Checkout:
+    async def claim(self, run: Run, attempt: int, spool: Path) -> Callable[[], Awaitable[Checkout]]:
         view = view_id(run.id, StageName.PREPARE, attempt)
         if run.options.local:
-            return await self._unpack(run, view)
+            return await self._claim_local(run, view)
         parameters = Parameters.model_validate(run.parameters)
         repository = await asyncio.to_thread(repository_of, parameters.repo, parameters.git)
         await self._forge.fetch(repository, run.commit, run.ref, spool)
@@ -90,7 +90,7 @@ class RunWorkspaces:
         if run.base is not None:
             await self._forge.fetch(repository, run.base, f"refs/heads/{parameters.branch}", spool)
             commit = await self._forge.merge(repository, run.commit, run.base)
-        return await self._check_out(run.id, StageName.PREPARE, view, repository, commit)
+        return await self._claim(run.id, StageName.PREPARE, view, repository, commit)
 
     async def checkout_other(self, run: Run, stage: Stage, url: str, branch: str, spool: Path) -> Checkout:
         parameters = Parameters.model_validate(run.parameters)
@@ -98,39 +98,49 @@ class RunWorkspaces:
         resolved = await self._forge.resolve(repository, f"refs/heads/{branch}")
         await self._forge.fetch(repository, resolved.commit, resolved.ref, spool)
         view = view_id(run.id, stage.name, stage.attempt)
-        return await self._check_out(run.id, stage.name, view, repository, resolved.commit)
+        check_out = await self._claim(run.id, stage.name, view, repository, resolved.commit)
+        return await check_out()
 
-    async def _check_out(self, run: str, stage: StageName, view: str, repository: Repository, commit: str) -> Checkout:
+    async def _claim(
+        self, run: str, stage: StageName, view: str, repository: Repository, commit: str
+    ) -> Callable[[], Awaitable[Checkout]]:
         key = hashlib.sha256(repository.url.encode()).hexdigest()[:16]
         claim = View(view, run, stage, tree="", folder=view, kept_until=None)
         tree = await self._store.workspaces.claim_tree(key, commit, claim, new_tree=view)
         files, index = self._trees / tree.id / "files", self._trees / tree.id / "index"
         kept = files.exists()
-        if tree.commit == commit:
-            return Checkout(files, changed=0, kept=True)
-        crash_point("tree.checkout:before_effect")
-        files.mkdir(parents=True, exist_ok=True)
-        changed = await self._forge.checkout(repository, commit, files, index)
-        crash_point("tree.checkout:after_effect")
-        await self._store.workspaces.finish_tree(tree.id, commit)
-        return Checkout(files, changed, kept)
 
-    async def _unpack(self, run: Run, view: str) -> Checkout:
+        async def check_out() -> Checkout:
+            if tree.commit == commit:
+                return Checkout(files, changed=0, kept=True)
+            crash_point("tree.checkout:before_effect")
+            changed = await self._forge.checkout(repository, commit, files, index)
+            crash_point("tree.checkout:after_effect")
+            await self._store.workspaces.finish_tree(tree.id, commit)
+            return Checkout(files, changed, kept)
+
+        return check_out
+
+    async def _claim_local(self, run: Run, view: str) -> Callable[[], Awaitable[Checkout]]:
         """The tree that the client streamed. It is the run's own and goes with it."""
         claim = View(view, run.id, StageName.PREPARE, tree="", folder=view, kept_until=None)
         tree = await self._store.workspaces.claim_tree(f"local/{run.id}", run.commit, claim, new_tree=view)
         files = self._trees / tree.id / "files"
-        if tree.commit == run.commit:
-            return Checkout(files, changed=0, kept=True)
-        if files.exists():
-            await self._executor.remove_paths([files])
-        files.mkdir(parents=True)
-        try:
-            count = await asyncio.to_thread(_extract, self.local_source(run.id), files)
-        except (tarfile.TarError, OSError) as error:
-            raise StageError(f"the tree that was sent cannot be unpacked: {error}") from error
-        await self._store.workspaces.finish_tree(tree.id, run.commit)
-        return Checkout(files, count, kept=False)
+
+        async def unpack() -> Checkout:
+            if tree.commit == run.commit:
+                return Checkout(files, changed=0, kept=True)
+            if files.exists():
+                await self._executor.remove_paths([files])
+            files.mkdir(parents=True)
+            try:
+                count = await asyncio.to_thread(_extract, self.local_source(run.id), files)
+            except (tarfile.TarError, OSError) as error:
+                raise StageError(f"the tree that was sent cannot be unpacked: {error}") from error
+            await self._store.workspaces.finish_tree(tree.id, run.commit)
+            return Checkout(files, count, kept=False)
+
+        return unpack
 
     async def checked_out(self, run: Run) -> Path:
         return self._trees / (await self._prepared(run.id)).tree / "files"

@@ -3,7 +3,7 @@
 DockerExecutor      the interface; one lock per container name, so that calls for it never overlap
 ├── Engine          the connection: threads, retries, errors
 ├── Images          pulls
-├── NetworkPool     network namespaces kept ready
+├── NetworkPool     network namespaces kept ready, and whose they are
 ├── Views           copy-on-write workspaces, and removing what root made in them
 │   └── Chores      short helper containers
 └── DockerShell     an interactive shell
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
-from seamless.errors import EngineUnavailableError, InterruptedStageError, ProgrammingError, SeamlessError, StageError
+from seamless.errors import EngineUnavailableError, InterruptedStageError, ProgrammingError, StageError
 from seamless.executors import (
     ContainerExit,
     ContainerGoneError,
@@ -35,7 +35,7 @@ from seamless.executors.helper_image import check_helper_image, ensure_helper_im
 from seamless.executors.images import Credentials, Images
 from seamless.executors.inspection import ContainerState, verdict
 from seamless.executors.inventory import ROLE_HELPER, ROLE_NETWORK, Inventory
-from seamless.executors.network_pool import NetworkPool
+from seamless.executors.network_pool import Joined, NetworkPool
 from seamless.executors.shell import DockerShell
 from seamless.executors.views import Views, check_data_dir
 
@@ -60,7 +60,7 @@ class DockerExecutor:
         self._installation = installation
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._joined: dict[str, str] = {}  # by container: its namespace, even if the container went before that
+        self._joined = Joined(pool)
         self._stopped: set[str] = set()  # ids of containers that `stop` has ended
         self._with_shell: set[str] = set()  # ids of images that have been seen to have /bin/sh
 
@@ -131,13 +131,10 @@ class DockerExecutor:
         return await self._images.ensure(image)
 
     async def create(self, spec: ContainerSpec) -> None:
-        await self._images.ensure(spec.image)
-        await self._exclusively(spec.name, self._create(spec))
+        await self._with_image(spec, self._create)
 
     async def start(self, spec: ContainerSpec) -> Started:
-        if await self._find_own(spec.name) is None:
-            await self._images.ensure(spec.image)  # outside of the lock: a pull may take minutes
-        return await self._exclusively(spec.name, self._start(spec))
+        return await self._with_image(spec, self._start)
 
     async def wait(self, name: str) -> ContainerExit:
         attempt = 0
@@ -214,6 +211,14 @@ class DockerExecutor:
             raise
         return DockerShell(self._engine, state.id, reader, writer, lambda: self.remove(spec.name))
 
+    async def _with_image(self, spec: ContainerSpec, work: Callable[[ContainerSpec], Coroutine[Any, Any, T]]) -> T:
+        """Does `work`; when the engine has not the image for it, pulls it and does it again."""
+        try:
+            return await self._exclusively(spec.name, work(spec))
+        except _NoImageError:
+            await self._images.ensure(spec.image)  # outside of the lock: a pull may take minutes
+            return await self._exclusively(spec.name, work(spec))
+
     async def _exclusively(self, name: str, work: Coroutine[Any, Any, T]) -> T:
         """Runs `work` to its end even if the caller is cancelled, and never beside other work on `name`.
 
@@ -243,7 +248,7 @@ class DockerExecutor:
         if state is None or not state.belongs_to(self._installation):
             return None
         if state.namespace is not None:
-            self._joined[name] = state.namespace
+            self._joined.note(name, state.namespace)
         return state
 
     async def _create(self, spec: ContainerSpec) -> None:
@@ -266,7 +271,7 @@ class DockerExecutor:
             raise InterruptedStageError(f"the volume {volume} is gone") from error
 
     async def _create_joined(self, name: str, body: Callable[[str], Body], *, follows: str | None = None) -> None:
-        inherited = None if follows is None else self._joined.get(follows)
+        inherited = None if follows is None else self._joined.of(follows)
         namespace = inherited or await self._pool.take()
         try:
             await self._engine.ask(self._api.create_container_from_config, body(f"container:{namespace}"), name)
@@ -276,7 +281,8 @@ class DockerExecutor:
             if inherited is None and (existing is None or existing.namespace != namespace):
                 self._pool.give_back(namespace)
             if existing is None:
-                raise StageError(f"the container cannot be created: {error.message}") from error
+                kind = _NoImageError if error.status == 404 else StageError
+                raise kind(f"the container cannot be created: {error.message}") from error
             if not existing.belongs_to(self._installation):
                 raise StageError(
                     f"a container named {name} exists, and is not this installation's", hint=f"docker rm -f {name}"
@@ -284,15 +290,15 @@ class DockerExecutor:
 
     async def _start(self, spec: ContainerSpec) -> Started:
         for delay_s in _BACK_OFF_S[:_START_ATTEMPTS]:
+            state = await self._find_own(spec.name)
+            if state is not None and not state.never_started:
+                return Started.ENDED if state.over else Started.RUNNING
             try:
-                state = await self._find_own(spec.name)
                 if state is None:
                     await self._create(spec)
                     state = await self._find_own(spec.name)
                 if state is None:
                     raise ContainerGoneError(f"the container {spec.name} was removed as soon as it was created")
-                if not state.never_started:
-                    return Started.ENDED if state.over else Started.RUNNING
                 await self._start_created(spec.image, state)
                 return Started.NOW
             except _DeadNamespaceError:
@@ -346,21 +352,10 @@ class DockerExecutor:
 
     async def _remove(self, name: str) -> None:
         state = await self._find_own(name)
-        removals = []
-        if state is not None:
-            self._stopped.discard(state.id)
-            removals.append(self._remove_container(state.id))
-        namespace = self._joined.pop(name, None)
-        if namespace is not None and namespace not in self._joined.values():
-            removals.append(self._pool.remove(namespace))
-        try:
-            await asyncio.gather(*removals)
-        except SeamlessError:
-            if namespace is not None:
-                self._joined[name] = namespace  # the next attempt to remove them must know it
-            raise
+        await asyncio.gather(self._joined.leave(name), *([] if state is None else [self._remove_container(state.id)]))
 
     async def _remove_container(self, container: str) -> None:
+        self._stopped.discard(container)
         try:
             await self._ignoring_absence(self._engine.ask(self._api.remove_container, container, v=True, force=True))
         except EngineError as error:
@@ -394,6 +389,10 @@ class DockerExecutor:
         except EngineError as error:
             if error.status != 404:
                 raise
+
+
+class _NoImageError(StageError):
+    """The engine cannot create a container, most likely for lack of its image."""
 
 
 class _DeadNamespaceError(StageError):

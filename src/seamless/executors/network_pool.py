@@ -208,6 +208,34 @@ class NetworkPool:
             await asyncio.sleep(_DISCARD_AGAIN_S)
 
 
+class Joined:
+    """Which container has joined which namespace, even when the container is gone: its namespace goes with the last."""
+
+    def __init__(self, pool: NetworkPool) -> None:
+        self._pool = pool
+        self._namespaces: dict[str, str] = {}
+
+    def note(self, container: str, namespace: str) -> None:
+        """As the engine shows it."""
+        self._namespaces[container] = namespace
+
+    def of(self, container: str) -> str | None:
+        """None: it has none, or nothing is known of it."""
+        return self._namespaces.get(container)
+
+    async def leave(self, container: str) -> None:
+        """Removes the namespace unless another container has joined it too; raises as `NetworkPool.remove`, and may be
+        repeated then."""
+        namespace = self._namespaces.pop(container, None)
+        if namespace is None or namespace in self._namespaces.values():
+            return
+        try:
+            await self._pool.remove(namespace)
+        except SeamlessError:
+            self._namespaces[container] = namespace
+            raise
+
+
 def _text(stream: bytes) -> str:
     """The words in an attached stream, whose pieces begin with eight bytes of header."""
     return re.sub(rb"[\x00-\x02]\0{3}.{4}", b"", stream, flags=re.DOTALL).decode(errors="replace").strip()

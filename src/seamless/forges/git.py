@@ -25,7 +25,7 @@ from seamless.forges import (
 )
 from seamless.forges.checkout import check_out
 from seamless.forges.git_commands import NetworkCommands
-from seamless.forges.mirror import Mirror, ask
+from seamless.forges.mirror import Mirror, Seen, ask
 from seamless.forges.remotes import COMMIT, SHORT_COMMIT, Remote, check_commit, check_pattern, check_ref, parse
 
 _OLDEST_GIT: Final = (2, 38)  # merge-tree --write-tree
@@ -48,6 +48,7 @@ class GitForge:
         self._mirror_locks: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._tree_locks: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._git_is_new_enough = False
+        self._seen = Seen()
 
     async def heads(self, repository: Repository, patterns: Sequence[str]) -> Mapping[str, str]:
         """See `Forge`."""
@@ -156,7 +157,7 @@ class GitForge:
         return remote
 
     async def _mirror(self, repository: Repository) -> Mirror:
-        return Mirror(await self._remote(repository), self._commands, timeout_s=self._timeout_s)
+        return Mirror(await self._remote(repository), self._commands, self._seen, timeout_s=self._timeout_s)
 
     async def _list(self, remote: Remote, plan: programs.Program) -> Sequence[tuple[str, str]]:
         """(name, value) pairs in the remote's order; a symbolic ref's value is "ref: <target>"."""
@@ -185,7 +186,7 @@ class GitForge:
         raise _not_found(remote, commit, {})
 
     async def _resolve_short(self, remote: Remote, prefix: str, sha_length: int) -> Resolved:
-        mirror = Mirror(remote, self._commands, timeout_s=self._timeout_s)
+        mirror = Mirror(remote, self._commands, self._seen, timeout_s=self._timeout_s)
         async with self._mirror_locks[mirror.path]:
             await mirror.fetch_all(sha_length)
         commits = await history.commits_with_prefix(mirror, prefix)

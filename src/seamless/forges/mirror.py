@@ -39,16 +39,35 @@ _MADE_ANEW: Final = "it is made anew at the next fetch; if it happens again, che
 BRANCHES_AND_TAGS: Final = ("refs/seamless/heads/", "refs/seamless/tags/")  # as `fetch_all` found them
 _ALL_REFSPECS: Final = ("+refs/heads/*:refs/seamless/heads/*", "+refs/tags/*:refs/seamless/tags/*")
 _CURL_FIRST_S: Final = 1.0  # over http curl notices a stall itself, and says more about it
+_SEEN_MAX: Final = 10_000
 _GC: Final = {"gc.autoPackLimit": "30", "gc.cruftPacks": "true", "gc.pruneExpire": "30.days.ago"}
+
+
+class Seen:
+    """The commits that were seen in mirrors, so that git need not be asked again: a mirror keeps what it has, until
+    another is made in its place."""
+
+    def __init__(self) -> None:
+        self._commits: dict[Path, tuple[object, set[str]]] = {}
+
+    def of(self, mirror: Path) -> set[str]:
+        """To look into, and to add to. Those of a mirror that is gone, damaged or new are none."""
+        identity = _identity(mirror)
+        known_identity, commits = self._commits.get(mirror, (None, set()))
+        if identity is None or identity != known_identity or len(commits) > _SEEN_MAX:
+            commits = set()
+            self._commits[mirror] = identity, commits
+        return commits
 
 
 class Mirror:
     """The mirror of one remote below `commands.folder`; that it exists is nobody's business but `fetch`'s."""
 
-    def __init__(self, remote: Remote, commands: NetworkCommands, *, timeout_s: float) -> None:
+    def __init__(self, remote: Remote, commands: NetworkCommands, seen: Seen, *, timeout_s: float) -> None:
         self.remote = remote
         self.path = commands.folder / f"{remote.key}.git"
         self._commands = commands
+        self._seen = seen
         self._timeout_s = timeout_s
 
     async def run(self, plan: programs.Program, *, allowed: Sequence[int] = (0,)) -> programs.Captured:
@@ -77,10 +96,15 @@ class Mirror:
 
     async def has(self, commit: str) -> bool:
         """Whether the mirror holds that commit, and so its trees and history."""
-        if not self.path.is_dir() or (self.path / _DAMAGE_MARK).exists():
+        if _identity(self.path) is None:
             return False
+        if commit in self._seen.of(self.path):
+            return True
         plan = git_commands.local(self.path, "cat-file", "-e", f"{commit}^{{commit}}")
-        return (await self.run(plan, allowed=(0, 1, 128))).exit_code == 0
+        found = (await self.run(plan, allowed=(0, 1, 128))).exit_code == 0
+        if found:
+            self._seen.of(self.path).add(commit)
+        return found
 
     async def require(self, *commits: str) -> None:
         """Raises CommitGoneError for the first of them that is not here."""
@@ -96,6 +120,7 @@ class Mirror:
         await self._ready(len(commit))
         kept_as = f"refs/seamless/commits/{hashlib.sha256(ref.encode()).hexdigest()[:20]}"
         if await self._fetch([f"+{commit}:{kept_as}"], spool):
+            self._seen.of(self.path).add(commit)
             return
         if ref.startswith("refs/") and await self._fetch([f"+{ref}:{kept_as}"], spool) and await self.has(commit):
             return
@@ -144,7 +169,7 @@ class Mirror:
             raise StorageError(f"git cannot write to {plan.cwd or self.path}", hint=_FREE_SOME)
 
     async def _ready(self, sha_length: int) -> None:
-        if _is_whole(self.path) and not (self.path / _DAMAGE_MARK).exists():
+        if _identity(self.path) is not None:
             self._mend()
             return
         half_made = self.path.with_suffix(".new")
@@ -177,10 +202,19 @@ async def ask(
     return result
 
 
+def _identity(mirror: Path) -> object | None:
+    """What tells a mirror from another that is made in its place; None when there is none, or it is damaged."""
+    if not _is_whole(mirror) or (mirror / _DAMAGE_MARK).exists():
+        return None
+    made = (mirror / "description").stat()
+    return made.st_ino, made.st_mtime_ns
+
+
 def _is_whole(mirror: Path) -> bool:
     """Whether git would take it for a repository at all."""
     try:
-        return all((mirror / part).stat().st_size > 0 for part in ("HEAD", "config", "objects", "refs"))
+        parts = ("HEAD", "config", "description", "objects", "refs")
+        return all((mirror / part).stat().st_size > 0 for part in parts)
     except OSError:
         return False
 

@@ -57,8 +57,11 @@ class Workspace:
 class Workspaces(Protocol):
     """The run's code. Idempotent for the same attempt."""
 
-    async def checkout(self, run: Run, attempt: int, spool: Path) -> Checkout:
-        """Fetches and checks out the run's commit for `prepare`; git's words go to `spool`."""
+    async def claim(self, run: Run, attempt: int, spool: Path) -> Callable[[], Awaitable[Checkout]]:
+        """Fetches the run's commit for `prepare`, and claims a tree for it; git's words go to `spool`.
+
+        Call what it returns, once, to check the commit out there. `open` may be called before.
+        """
 
     async def checked_out(self, run: Run) -> Path:
         """The tree that prepare checked out."""
