@@ -48,6 +48,24 @@ def test_input_is_given_and_otherwise_empty() -> None:
     assert asyncio.run(capture(Program(["true"], env=PATH, stdin=b"x" * 10**6))).exit_code == 0
 
 
+def test_input_that_is_awaited_holds_the_program_back_until_it_comes(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    output.touch()
+
+    async def main() -> None:
+        later: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        script = Program(["sh", "-c", "echo started; cat"], env=PATH, stdin=later)
+        running = asyncio.create_task(run(script, output=output))
+        while output.read_text() != "started\n":  # noqa: ASYNC110  it says so to the file only
+            await asyncio.sleep(0.01)
+        assert not running.done()
+        later.set_result(b"in\n")
+        assert await running == 0
+        assert output.read_text() == "started\nin\n"
+
+    asyncio.run(main())
+
+
 def test_errors_are_captured_and_copied(tmp_path: Path) -> None:
     script = Program(["sh", "-c", "echo out; echo one >&2; echo two >&2; exit 2"], env=PATH)
     answer = asyncio.run(capture(script, stderr=tmp_path / "err"))

@@ -12,7 +12,7 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -28,12 +28,15 @@ _UMASK = 0o022  # what a program makes does not depend on how the agent was star
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """`argv[0]` is looked up on the agent's PATH. `env` is the whole environment; see `base_environment`."""
+    """`argv[0]` is looked up on the agent's PATH. `env` is the whole environment; see `base_environment`.
+
+    A `stdin` that is awaited holds the program back at its standard input, once it has started.
+    """
 
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict, repr=False)  # it may hold secrets
     cwd: Path | None = None
-    stdin: bytes | None = None
+    stdin: bytes | Awaitable[bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +143,13 @@ async def _silence(limit_s: float | None) -> AsyncIterator[Callable[[], None]]:
         raise ProgramTimeoutError(f"wrote nothing for {limit_s:g} s") from None
 
 
-async def _feed(process: asyncio.subprocess.Process, stdin: bytes | None) -> None:
+async def _feed(process: asyncio.subprocess.Process, stdin: bytes | Awaitable[bytes] | None) -> None:
     if stdin is None:
         return
     assert process.stdin is not None
+    data = stdin if isinstance(stdin, bytes) else await stdin
     with contextlib.suppress(ConnectionError):  # a program may end without reading what it was given
-        process.stdin.write(stdin)
+        process.stdin.write(data)
         await process.stdin.drain()
     process.stdin.close()
 

@@ -19,7 +19,8 @@ from seamless.config import Limits
 from seamless.errors import StageError
 from seamless.executors.builder import compose_cli
 from seamless.model import DigestKind, ImageRef, Trust
-from seamless.stages.compose import clear_project, resolve_model, run_integration
+from seamless.stages.compose import resolve_model, run_integration
+from seamless.stages.compose_clearing import clear_project
 from seamless.stages.compose_file import ComposeFile, read_compose_file
 from seamless.stages.integration import (
     IntegrationPlan,

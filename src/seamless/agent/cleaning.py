@@ -18,7 +18,7 @@ from seamless.errors import SeamlessError
 from seamless.executors import LABEL_ROLE, LABEL_RUN, Found
 from seamless.model import Environment, Run, StageName, utc_now
 from seamless.stages.build import image_repository, remove_image
-from seamless.stages.compose import clear_project
+from seamless.stages.compose_clearing import clear_project
 from seamless.stages.integration import project_name
 from seamless.transitions import DeploymentState, RunState, StageState
 

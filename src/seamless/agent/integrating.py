@@ -13,7 +13,8 @@ from seamless.errors import InterruptedStageError, ProgrammingError
 from seamless.executors.builder import compose_cli
 from seamless.model import Environment, StageName
 from seamless.stages import StageContext, StageResult
-from seamless.stages.compose import clear_project, resolve_model, run_integration
+from seamless.stages.compose import resolve_model, run_integration
+from seamless.stages.compose_clearing import clear_project
 from seamless.stages.compose_file import ComposeFile, read_compose_file
 from seamless.stages.integration import PeerImage, find_peers, plan_integration, project_name
 from seamless.stages.registry import registry_host

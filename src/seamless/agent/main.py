@@ -267,7 +267,7 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
             supervisor.stopping()
             _log.info("stopping; what runs in containers goes on, and the next agent takes it up")
-            server.should_exit = True
+            server.stop()
             await serving
 
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,9 +25,9 @@ from seamless.errors import EngineUnavailableError, InterruptedStageError, Stage
 from seamless.executors.builder import compose_cli, docker_cli
 from seamless.programs import Program, ProgramTimeoutError
 from seamless.stages.build_failure import explain_build_failure, is_engine_lost
+from seamless.stages.compose_clearing import LABEL_PROJECT, clear_project
 from seamless.stages.compose_file import ComposeFile
 from seamless.stages.compose_values import listed
-from seamless.stages.engine_api import ask_engine
 from seamless.stages.integration import IntegrationPlan
 from seamless.stages.registry import (
     RegistryAuth,
@@ -40,8 +39,6 @@ from seamless.stages.registry import (
 _SHORT_CALL_S: Final = 60.0
 _LOGS_S: Final = 60.0
 _POLL_S: Final = 0.3
-_LABEL_PROJECT: Final = "com.docker.compose.project"
-_FORCE: Final = {"force": "true", "v": "true"}
 _LABEL_SERVICE: Final = "com.docker.compose.service"
 # Compose must not fetch files from elsewhere, nor ask questions.
 _COMPOSE_ENVIRONMENT: Final = {
@@ -122,9 +119,7 @@ async def run_integration(
     command, _ = await compose_cli()
     docker = await docker_cli()
     with client_environment(work_dir, registry_auth, docker) as environment:
-        file = work_dir / "compose.json"
-        write_private(file, json.dumps(plan.model, indent=1).encode())
-        calls = [*command, "--ansi", "never", "--file", str(file), "--project-directory", str(work_dir)]
+        calls = [*command, "--ansi", "never", "--file", "-", "--project-directory", str(work_dir)]
         project = _Project(plan, [*calls, "--project-name", plan.project], docker, environment, spool, line)
         try:
             await project.run(timeout_s)
@@ -134,38 +129,6 @@ async def run_integration(
         finally:
             shutil.rmtree(work_dir, ignore_errors=True)
         crash_point("integration:after_tests")
-
-
-async def clear_project(project: str) -> None:
-    """Removes whatever carries the project's name: containers, networks, volumes, images that Compose built.
-
-    By the engine, not by `down`: it needs no Compose file, so that it is the same for a project whose agent
-    died, and there is nothing in a test's container that deserves a grace period. Safe to repeat. Raises
-    EngineUnavailableError.
-    """
-    mine = {"label": [f"{_LABEL_PROJECT}={project}"]}
-    built = {"reference": [f"{project}_*", f"{project}-*"]}  # 1.29 names an image project_service, 2 project-service
-    await _remove("containers", [one["Id"] for one in await _found("containers/json", mine)])  # they use the rest
-    networks, volumes, images = await asyncio.gather(
-        _found("networks", mine), _found("volumes", mine), _found("images/json", built)
-    )
-    await asyncio.gather(
-        _remove("networks", [one["Id"] for one in networks]),
-        _remove("volumes", [one["Name"] for one in volumes["Volumes"] or ()]),
-        _remove("images", [one["Id"] for one in images]),
-    )
-
-
-async def _found(kind: str, filters: Mapping[str, Sequence[str]]) -> Any:
-    answer = await ask_engine("GET", f"/{kind}", params={"filters": json.dumps(filters), "all": "true"})
-    if answer.status != HTTPStatus.OK:
-        raise EngineUnavailableError(f"the Docker Engine does not list its {kind}: {answer.message}")
-    return answer.body
-
-
-async def _remove(kind: str, names: Iterable[str]) -> None:
-    """What something else uses or removes just now stays: it carries the run's label, and goes later."""
-    await asyncio.gather(*(ask_engine("DELETE", f"/{kind}/{name}", params=_FORCE) for name in names))
 
 
 @dataclass(slots=True)
@@ -198,16 +161,18 @@ class _Project:
         if plan.built:
             self.doing = f"building {', '.join(plan.built)}"
             await self.call("build", *plan.built, failure=explain_build_failure)
-        if plan.others:
-            self.doing = f"starting {', '.join(plan.others)}"
-            code, printed = await self.compose_call("up", "--detach", "--no-color", "--no-build", *plan.others)
-            if code != 0:
-                raise await self.never_ready(printed)
-            crash_point("integration:after_start")
-        creating = asyncio.create_task(
-            self.call("up", "--no-start", "--no-deps", "--no-color", "--no-build", plan.test_service)
-        )
+        # Compose of Python takes half a second to start: the second call does so beside the first one.
+        begin: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        create = ("up", "--no-start", "--no-deps", "--no-color", "--no-build", plan.test_service)
+        creating = asyncio.create_task(self.call(*create, model=begin))
         try:
+            if plan.others:
+                self.doing = f"starting {', '.join(plan.others)}"
+                code, printed = await self.compose_call("up", "--detach", "--no-color", "--no-build", *plan.others)
+                if code != 0:
+                    raise await self.never_ready(printed)
+                crash_point("integration:after_start")
+            begin.set_result(self.model)
             await self.wait_until_ready()
             self.doing = f"starting {plan.test_service}"
             await creating
@@ -272,19 +237,29 @@ class _Project:
                 return StageError(f"{each.service} never became ready: it ended with {_end_of(each)}")
         return StageError(f"Compose could not start the services: {_last_words(printed)}")
 
-    async def call(self, *arguments: str, failure: Callable[[str], str] | None = None) -> None:
-        code, printed = await self.compose_call(*arguments)
+    @property
+    def model(self) -> bytes:
+        """The project's file, which Compose reads from its standard input."""
+        return json.dumps(self.plan.model).encode()
+
+    async def call(
+        self,
+        *arguments: str,
+        model: Awaitable[bytes] | None = None,
+        failure: Callable[[str], str] | None = None,
+    ) -> None:
+        code, printed = await self.compose_call(*arguments, model=model)
         if code == 0:
             return
         if is_engine_lost(printed):
             raise InterruptedStageError("the engine went away")
         raise StageError(failure(printed) if failure else f"Compose failed: {_last_words(printed)}", exit_code=code)
 
-    async def compose_call(self, *arguments: str) -> tuple[int, str]:
-        """(exit code, the end of what it printed)."""
+    async def compose_call(self, *arguments: str, model: Awaitable[bytes] | None = None) -> tuple[int, str]:
+        """(exit code, the end of what it printed). A `model` that is awaited holds it back until then."""
         start = self.spool.stat().st_size
         environment = {**self.environment, **_COMPOSE_ENVIRONMENT}
-        program = Program([*self.compose, *arguments], environment)
+        program = Program([*self.compose, *arguments], environment, stdin=model or self.model)
         return await programs.run(program, output=self.spool), read_tail(self.spool, start)
 
     async def print_logs(self) -> None:
@@ -303,7 +278,7 @@ class _Project:
             await self.line(f"({error.message})")
 
     async def containers(self) -> list[_Container]:
-        label = f"label={_LABEL_PROJECT}={self.plan.project}"
+        label = f"label={LABEL_PROJECT}={self.plan.project}"
         listing = [self.docker, "container", "ls", "--all", "--quiet", "--no-trunc", "--filter", label]
         try:
             ids = (await _capture(listing, self.environment)).split()

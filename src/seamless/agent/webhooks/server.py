@@ -45,7 +45,7 @@ async def serving(app: WebhookApp, address: Address) -> AsyncIterator[int]:
         try:
             yield port
         finally:
-            server.should_exit = True
+            server.stop()
             await task
 
 
