@@ -36,6 +36,11 @@ class SeamlessError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def reason(self) -> str:
+        """The message with its hint, for what is kept and shown later."""
+        return self.message if self.hint is None else f"{self.message} ({self.hint})"
+
 
 class ConfigError(SeamlessError):
     code = "config"

@@ -233,7 +233,7 @@ def test_another_repository_under_the_old_name_is_not_run(tmp_path: Path) -> Non
         problem = await look(watcher)
         assert problem is not None
         assert "another repository than before (number 8, was 7)" in problem.message
-        assert (scripted.seen(), await scripted.problem()) == ([], problem.message)
+        assert (scripted.seen(), await scripted.problem()) == ([], problem.reason)
         scripted.identity = 7
         assert await look(watcher) is None
         assert len(scripted.seen()) == 2

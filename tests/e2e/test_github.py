@@ -22,6 +22,7 @@ from webhooks.examples import SECRET
 pytestmark = [pytest.mark.engine, pytest.mark.fake]
 
 TOKEN = "ghp_s3cr3ts3cr3t"
+OTHER = "ghp_an0th3rs3cr3t"
 PIPELINE = """\
 unit_test = "ls . ../docs; echo hidden=${HIDDEN:-none}; while [ -e slow ]; do sleep 1; done"
 secrets.HIDDEN = { env = "HIDDEN", expose = ["pr"] }
@@ -207,3 +208,38 @@ def test_forks_wait_for_someones_word_and_what_was_missed_is_caught_up_with(team
         if run["state"] not in RUN_ENDED:
             client.cancel(run["id"], "")
             agent.wait_run(run["id"], RUN_ENDED)
+
+
+def test_a_revoked_token_pauses_what_it_was_for_and_nothing_else(team: Team) -> None:
+    """Two repositories with a token each."""
+    github, web, agent, client = team.github, team.repository, team.agent, team.agent.client
+    other = github.add("acme/other", {"x": "1\n"})
+    github.tokens[OTHER] = Token()
+    services = [
+        f'[services.{name}]\nrepo = "{github.url}/acme/{name}"\npoll_interval = "1s"\ntriggers = ["main"]\n'
+        f'unit_test = "true"\ngit.token = {{ env = "{variable}" }}\n'
+        for name, variable in (("web", "GITHUB"), ("other", "OTHER"))
+    ]
+    agent.configure("".join(services), agent="poll = true", more=f'[github]\napi_url = "{github.api_url}"\n')
+    agent.start(GITHUB=TOKEN, OTHER=OTHER)
+    until(lambda: all(status["head"] is not None for status in client.status()))
+
+    del github.tokens[TOKEN]
+    missed = web.push({"web/x": "2\n"})
+    until(lambda: {status["service"]: status["problem"] for status in client.status()}["web"] is not None)
+    pushed = other.push({"x": "2\n"})
+    assert team.await_run("other-1")["commit"] == pushed
+    until(lambda: other.statuses.get(pushed))
+    problems = {status["service"]: status["problem"] for status in client.status()}
+    assert problems["other"] is None
+    assert "refuses" in (problems["web"] or "")
+    assert "seamless login" in agent.cli("status").stdout
+    assert team.runs() == {"other-1"}
+
+    github.tokens[TOKEN] = Token()
+    assert team.await_run("web-1")["commit"] == missed
+    until(lambda: all(status["problem"] is None for status in client.status()))
+    for run in client.runs():
+        with contextlib.suppress(RefusedError):  # it may have ended by itself
+            client.cancel(run["id"], "")
+        agent.wait_run(run["id"], RUN_ENDED)

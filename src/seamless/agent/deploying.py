@@ -62,7 +62,7 @@ class Deployer:
         except StorageError:
             raise
         except SeamlessError as error:
-            reason = error.message if error.hint is None else f"{error.message} ({error.hint})"
+            reason = error.reason
             return self._abandoned(deployment, StageEvent.FAIL, reason)
         recorded = await self._recorded(deployment)
         request = request_of(

@@ -143,6 +143,6 @@ class Foresight:
             async with asyncio.timeout(_PATIENCE_S):
                 return await target.difference(request), None
         except SeamlessError as error:
-            return [], error.message if error.hint is None else f"{error.message} ({error.hint})"
+            return [], error.reason
         except TimeoutError:
             return [], f"no answer within {_PATIENCE_S:g} s"

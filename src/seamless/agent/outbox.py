@@ -132,7 +132,7 @@ class Courier:
         except NotYetError as error:
             await self._wait(message, error, None)
         except SeamlessError as error:
-            await self._wait(message, error, error.message)
+            await self._wait(message, error, error.reason)
         except Exception as error:
             _log.exception("%s %s", message.channel, message.key)
             await self._wait(message, error, f"an error in Seamless itself: {type(error).__name__}")

@@ -243,7 +243,7 @@ class StageRunner:
 
     def _failed(self, run: Run, stage: Stage, parameters: Parameters, error: StageError) -> Verdict:
         """The pure functions beside the table decide whether there is another attempt."""
-        reason = error.message if error.hint is None else f"{error.message} ({error.hint})"
+        reason = error.reason
         if (short := self._resources.room.shortage()) is not None:
             reason = f"{reason}; {short}"
         if isinstance(error, InterruptedStageError):

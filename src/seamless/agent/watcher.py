@@ -291,7 +291,7 @@ class Watcher:
 
     async def _tell_problem(self, problem: SeamlessError | None, services: Iterable[str]) -> None:
         for service in services:
-            message = None if problem is None else problem.message
+            message = None if problem is None else problem.reason
             if await self._heads.set_problem(service, message) and message is not None:
                 _log.warning("%s: %s", service, message)
 

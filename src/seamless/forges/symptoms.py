@@ -63,7 +63,8 @@ _SYMPTOMS: Final = (
         r"authentication failed|could not read (?:username|password)|terminal prompts disabled|permission denied"
         r"|access denied|returned error: 40[13]|invalid credentials|load key|too many authentication failures",
         "it refuses access",
-        "check the service's git.token or git.key: present, not expired, and allowed to read this repository",
+        "check the service's git.token or git.key: present, not expired, and allowed to read this repository;"
+        " for GitHub: seamless login",
     ),
     _symptom(
         RemoteProblem.UNREACHABLE,

@@ -71,7 +71,7 @@ class EcsRollout:
             except HostError:  # our own journal's
                 raise
             except SeamlessError as error:
-                reason = error.message if error.hint is None else f"{error.message} ({error.hint})"
+                reason = error.reason
                 return await self._conclude(DeploymentEvent.FAIL, f"{reason}; the service was not changed")
         self._prepared = Prepared.from_json(self._journal.get("plan"))
         self._progress = Progress(self._ecs, self._journal, self._log, self._prepared.since)
@@ -167,7 +167,7 @@ class EcsRollout:
                     await self._wait_out(error)
                     continue
                 except SeamlessError as error:
-                    return error.message if error.hint is None else f"{error.message} ({error.hint})"
+                    return error.reason
                 crash_point("deploy.ecs.update:after_effect")
                 primary = primary_of(service)
                 found = primary.id if primary is not None and primary.definition == definition else None
