@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Literal, Protocol
 
-Fault = Literal["throttle", "drop", "lost", "500", "expired", "denied"]
+Fault = Literal["throttle", "drop", "lost", "500", "expired", "denied", "unknown"]
 """`drop` breaks the connection before the effect, `lost` after it; the others are answers, without an effect."""
 
 
@@ -40,6 +40,7 @@ _FAULTS: Final[Mapping[str, tuple[int, str]]] = {
     "500": (500, "ServerException"),
     "expired": (400, "ExpiredTokenException"),
     "denied": (400, "AccessDeniedException"),
+    "unknown": (400, "UnrecognizedClientException"),
 }
 
 

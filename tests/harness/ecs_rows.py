@@ -30,6 +30,7 @@ class Row:
     reason: str = ""
     event: str | None = None
     task: Stopped | None = None
+    alarms: tuple[str, ...] = ()  # deployment alarms that went off
 
 
 HEALTHY: Final = (

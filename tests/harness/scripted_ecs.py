@@ -45,6 +45,9 @@ class ScriptedEcs:
         self.lists_service_deployments = True
         self.task_ends: list[Mapping[str, Any]] = []  # of the next RunTasks
         self.task_takes_s = 10.0
+        self.other: dict[str, Any] = {}  # of what DescribeServices says of the service
+        self.page = 4  # of what is listed
+        self.alarms: dict[str, Any] = {}  # of the service's deploymentConfiguration
         self.tick_s = 0.0  # that each DescribeServices moves the clock, when nobody else does
         self.trail: list[dict[str, Any]] = []
         self.desired = desired
@@ -113,6 +116,7 @@ class ScriptedEcs:
                 "revision": f"{_ARN}service-revision/prod/web/{number}",
                 "status": "IN_PROGRESS",
                 "createdAt": self.now,
+                "failures": 0,
                 "of": new["id"],
                 "definition": arn,
             },
@@ -133,7 +137,7 @@ class ScriptedEcs:
         if row.event:
             self._event(row.event)
         if row.task:
-            self._stopped_task(mine, row.task)
+            self._stopped_task(mine, row.task, mine["createdAt"] + row.at)
         match row.what:
             case "completed":
                 mine["rolloutState"] = "COMPLETED"
@@ -144,13 +148,13 @@ class ScriptedEcs:
                 self._record(mine, "SUCCESSFUL")
             case "failed":
                 mine["rolloutState"] = "FAILED"
-                self._record(mine, "STOPPED", row.reason)
+                self._record(mine, "STOPPED", row.reason, row.alarms)
             case "rollback":
                 mine["rolloutState"] = "FAILED"
-                self._record(mine, "ROLLBACK_IN_PROGRESS", row.reason)
+                self._record(mine, "ROLLBACK_IN_PROGRESS", row.reason, row.alarms)
                 self._roll_back(mine)
             case "rolled_back":
-                self._record(mine, "ROLLBACK_SUCCESSFUL", row.reason)
+                self._record(mine, "ROLLBACK_SUCCESSFUL", row.reason, row.alarms)
                 self.deployments.remove(mine)
                 if self.primary is not mine:
                     self.primary.update(rolloutState="COMPLETED", runningCount=self.desired, pendingCount=0, _script=[])
@@ -169,15 +173,16 @@ class ScriptedEcs:
         back["rolloutStateReason"] = "ECS deployment circuit breaker: rolling back to deploymentId."
         self.deployments.insert(0, back)
 
-    def _record(self, mine: Mapping[str, Any], status: str, reason: str = "") -> None:
+    def _record(self, mine: Mapping[str, Any], status: str, reason: str = "", alarms: Sequence[str] = ()) -> None:
         for each in self.history:
             if each["of"] == mine["id"]:
-                each.update(status=status, reason=reason)
+                went_off = list(alarms) or each.get("alarms", [])
+                each.update(status=status, reason=reason, failures=mine["failedTasks"], alarms=went_off)
 
     def _event(self, message: str) -> None:
         self.events.insert(0, {"id": f"event-{len(self.events)}", "createdAt": self.now, "message": message})
 
-    def _stopped_task(self, mine: Mapping[str, Any], task: Stopped) -> None:
+    def _stopped_task(self, mine: Mapping[str, Any], task: Stopped, at: float) -> None:
         arn = f"{_ARN}task/prod/task{len(self.tasks)}"
         container: dict[str, Any] = {"name": "app", "lastStatus": "STOPPED"}
         if task.exit_code is not None:
@@ -190,7 +195,7 @@ class ScriptedEcs:
             "lastStatus": "STOPPED",
             "stopCode": task.code,
             "stoppedReason": task.reason,
-            "stoppedAt": self.now,
+            "stoppedAt": at,
             "containers": [container],
         }
         self.logs[f"web/app/{arn.rpartition('/')[2]}"] = list(task.lines)
@@ -224,7 +229,10 @@ class ScriptedEcs:
             case "StopServiceDeployment":
                 return self._stop(asked["serviceDeploymentArn"])
             case "ListTasks":
-                return {"taskArns": [arn for arn, each in self.tasks.items() if each["lastStatus"] == "STOPPED"]}
+                stopped = [arn for arn, each in self.tasks.items() if each["lastStatus"] == "STOPPED"]
+                begin = int(asked.get("nextToken", 0))
+                more = {"nextToken": str(begin + self.page)} if begin + self.page < len(stopped) else {}
+                return {"taskArns": stopped[begin : begin + self.page], **more}
             case "DescribeTasks":
                 return {"tasks": [self._task(arn) for arn in asked["tasks"] if arn in self.tasks], "failures": []}
             case "RunTask":
@@ -264,12 +272,12 @@ class ScriptedEcs:
             "taskDefinition": self.primary["taskDefinition"],
             "deployments": plain,
             "events": self.events[:100],
-            "deploymentConfiguration": {"deploymentCircuitBreaker": self.breaker},
+            "deploymentConfiguration": {"deploymentCircuitBreaker": self.breaker, "alarms": self.alarms},
             "deploymentController": {"type": "ECS"},
         }
         if self.network is not None:
             service["networkConfiguration"] = {"awsvpcConfiguration": self.network}
-        return copy.deepcopy(service)
+        return copy.deepcopy(service | self.other)
 
     def _definition(self, name: str) -> dict[str, Any]:
         found = [
@@ -298,11 +306,12 @@ class ScriptedEcs:
         if not self.lists_service_deployments:
             raise RefusalError("AccessDeniedException", f"not authorized to perform {operation}")
         if operation == "ListServiceDeployments":
-            listed = [
-                {"serviceDeploymentArn": each["serviceDeploymentArn"], "createdAt": each["createdAt"]}
-                for each in self.history
-            ]
-            return {"serviceDeployments": listed}
+            brief = {"serviceDeploymentArn": "serviceDeploymentArn", "createdAt": "createdAt", "status": "status",
+                     "revision": "targetServiceRevisionArn"}  # fmt: skip
+            after, begin = asked["createdAt"]["after"], int(asked.get("nextToken", 0))
+            found = [{brief[key]: each[key] for key in brief} for each in self.history if each["createdAt"] >= after]
+            page: dict[str, Any] = {"serviceDeployments": found[begin : begin + self.page]}
+            return page | ({"nextToken": str(begin + self.page)} if begin + self.page < len(found) else {})
         if operation == "DescribeServiceRevisions":
             wanted = [each for each in self.history if each["revision"] in asked["serviceRevisionArns"]]
             revisions = [
@@ -316,7 +325,16 @@ class ScriptedEcs:
                 "status": each["status"],
                 "statusReason": each.get("reason", ""),
                 "targetServiceRevision": {"arn": each["revision"]},
-                "alarms": {"status": "DISABLED", "triggeredAlarmNames": each.get("alarms", [])},
+                "alarms": {
+                    "status": "TRIGGERED" if each.get("alarms") else "MONITORING" if self.alarms else "DISABLED",
+                    "alarmNames": self.alarms.get("alarmNames", []),
+                    "triggeredAlarmNames": each.get("alarms", []),
+                },
+                "deploymentCircuitBreaker": {
+                    "status": "TRIGGERED" if each["failures"] > 3 else "MONITORING",
+                    "failureCount": each["failures"],
+                    "threshold": 3,
+                },
             }
             for each in self.history
             if each["serviceDeploymentArn"] in asked["serviceDeploymentArns"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -138,6 +138,26 @@ SCENARIOS: dict[str, tuple[Sequence[Sequence[Row]], dict[str, object], Event, st
         "the image cannot be pulled: CannotPullContainerError: not found; ECS gave the deployment up",
         "web:1",
     ),
+    "an alarm goes off, and ECS does not roll back": (
+        [[Row(0, "going"), Row(20, "failed", running=2, reason="alarm detected", alarms=("5xx", "latency"))]],
+        {"alarms": {"alarmNames": ["5xx", "latency", "cpu"], "enable": True, "rollback": False}},
+        Event.ROLL_BACK,
+        "the alarm 5xx, latency went off; ECS gave the deployment up; rolled back to web:1",
+        "web:1",
+    ),
+    "an alarm goes off, and ECS rolls back a little later": (
+        [
+            [
+                Row(0, "going"),
+                Row(20, "failed", running=2, reason="alarm detected", alarms=("5xx",)),
+                Row(30, "rollback", alarms=("5xx",)),
+            ]
+        ],
+        {"alarms": {"alarmNames": ["5xx"], "enable": True, "rollback": True}},
+        Event.ROLL_BACK,
+        "the alarm 5xx went off; ECS rolled the deployment back; rolled back to web:1",
+        "web:1",
+    ),
     "a health check of the load balancer": (
         [[Row(0, "going"), Row(20, "failed", failed=2, task=UNWELL)]],
         {},
@@ -152,8 +172,9 @@ SCENARIOS: dict[str, tuple[Sequence[Sequence[Row]], dict[str, object], Event, st
 def test_the_verdict_is_the_truth(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     scripts, changes, event, reason, runs = SCENARIOS[name]
     changes = dict(changes)
-    lists = changes.pop("lists", True)
+    lists, alarms = changes.pop("lists", True), changes.pop("alarms", {})
     ecs = new_ecs(*scripts, **changes)
+    ecs.alarms = cast(dict[str, Any], alarms)
     ecs.lists_service_deployments = bool(lists)
     with playing(ecs, monkeypatch) as player:
         outcome = player.deploy()
@@ -162,15 +183,22 @@ def test_the_verdict_is_the_truth(name: str, monkeypatch: pytest.MonkeyPatch) ->
     assert ecs.primary["taskDefinition"].endswith(runs)
     assert [each["taskDefinition"][-5:] for each in ecs.calls("UpdateService")][:1] == ["web:2"]
     assert all("desiredCount" not in each for each in ecs.calls("UpdateService"))
+    if "ECS rolled the deployment back" in (outcome.reason or ""):
+        assert len(ecs.calls("UpdateService")) == 1
 
 
 def test_a_failure_is_explained_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [Row(0, "going", event="(service web) started"), Row(30, "failed", failed=1, reason="too many", task=CRASH)]
+    rows = [
+        Row(0, "going", event="(service web) started"),
+        Row(30, "failed", failed=4, reason="too many", task=CRASH, alarms=("5xx",)),
+    ]
     with playing(new_ecs(rows), monkeypatch) as player:
         explanation = player.deploy().detail["explanation"]
     assert explanation == [
         "ECS: too many",
         "ECS: STOPPED: too many",
+        "circuit breaker: 4 failures, 3 allowed",
+        "alarm: 5xx",
         "event: (service web) started",
         "task task0: EssentialContainerExited: Essential container in task exited",
         "  app: exit code 3",
@@ -251,6 +279,87 @@ def test_credentials_that_expire_in_mid_watch_are_looked_for_again(monkeypatch: 
         player.again()
         ecs.faults["DescribeServices"] = ["expired"]
         assert player.deploy().event is Event.COMPLETE
+
+
+def test_credentials_that_expire_when_the_service_is_updated_make_no_second_deployment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What came with expired credentials was not done; they are renewed a few looks later."""
+    ecs = new_ecs(HEALTHY)
+    ecs.faults["UpdateService"] = ["expired"] * 5
+    with playing(ecs, monkeypatch) as player:
+        assert player.deploy().event is Event.COMPLETE
+        assert len(ecs.calls("UpdateService")) == 1
+        player.renew(new_ecs(HEALTHY))
+        player.ecs.faults["UpdateService"] = ["lost", "expired"]  # a second one would be told apart by the count
+
+        async def lose_them(line: str) -> None:
+            if "looking whether it was done" in line:
+                player.ecs.faults["DescribeServices"] = ["expired"] * 9
+            await player.lines(line)
+
+        outcome = asyncio.run(player.target.deploy(player.request(), player.journal, lose_them))
+    assert outcome.event is Event.COMPLETE
+    assert len(player.ecs.calls("UpdateService")) == 1
+    assert player.ecs.faults["DescribeServices"] == []
+
+
+@pytest.mark.parametrize(("times", "event"), [(9, Event.COMPLETE), (999, Event.LOSE_SIGHT)])
+def test_credentials_that_expire_after_the_service_was_updated(
+    times: int, event: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Renewed in time, the deployment is followed to its end; else nobody knows, and nothing is undone blindly."""
+    ecs = new_ecs(HEALTHY)
+    with playing(ecs, monkeypatch, step_s=20) as player:
+
+        async def log(line: str) -> None:
+            if line.startswith("ECS deployment"):
+                for operation in ("DescribeServices", "ListServiceDeployments", "UpdateService"):
+                    ecs.faults[operation] = ["expired"] * times
+            await player.lines(line)
+
+        outcome = asyncio.run(player.target.deploy(player.request(), player.journal, log))
+    assert outcome.event is event
+    assert len(ecs.calls("UpdateService")) == 1
+    assert [line for line in player.lines.lines if "asking again" in line] == [
+        "AWS: the credentials have expired: ExpiredTokenException by script; asking again"
+    ]
+
+
+def test_a_log_in_that_is_over_on_the_way_back_is_told_and_the_way_back_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ecs = new_ecs(NEVER)
+    ecs.faults["ListServiceDeployments"] = ["unknown"] * 2
+    with playing(ecs, monkeypatch) as player:
+        outcome = player.deploy()
+    assert outcome.event is Event.ROLL_BACK
+    assert "AWS does not know these credentials" in player.said
+    assert [each["taskDefinition"][-5:] for each in ecs.calls("UpdateService")] == ["web:2", "web:1"]
+
+
+def test_the_last_five_of_many_stopped_tasks_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    crashes = [
+        Row(number, "going", failed=1, task=Stopped(f"crash {number}", exit_code=number)) for number in range(1, 24)
+    ]
+    with playing(new_ecs([Row(0, "going"), *crashes, Row(30, "failed", failed=24)]), monkeypatch) as player:
+        explanation = player.deploy().detail["explanation"]
+    told = [line for line in explanation if line.startswith("task ")]
+    assert [line.rpartition(" ")[2] for line in told] == ["23", "22", "21", "20", "19"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"deploymentController": {"type": "CODE_DEPLOY"}}, "deployed by CODE_DEPLOY, and Seamless follows rolling"),
+        ({"deploymentConfiguration": {"strategy": "BLUE_GREEN"}}, "deployed by BLUE_GREEN"),
+        ({"loadBalancers": [{"loadBalancerName": "old"}]}, "behind a Classic Load Balancer"),
+    ],
+)
+def test_what_could_not_be_followed_is_refused(settings: dict[str, Any], reason: str, healthy: Player) -> None:
+    healthy.ecs.other = settings
+    assert reason in (healthy.deploy().reason or "")
+    assert healthy.ecs.calls("RegisterTaskDefinition") == []
 
 
 def test_what_cannot_be_read_is_unknown_and_the_next_one_reconciles(monkeypatch: pytest.MonkeyPatch) -> None:

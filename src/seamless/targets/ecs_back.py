@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from seamless.aws.errors import AwsError, AwsExpiredError, AwsThrottledError
+from seamless.aws.errors import AwsExpiredError, AwsThrottledError
 from seamless.crashpoints import crash_point
-from seamless.errors import SeamlessError, UnavailableError
+from seamless.errors import HostError, SeamlessError, UnavailableError
 from seamless.targets import Journal, Log
 from seamless.targets.ecs_plan import short_name
 from seamless.targets.ecs_progress import Progress
@@ -67,7 +67,9 @@ class BackOut:
             crash_point("deploy.ecs.stop:before_effect")
             await self._ecs.stop(known["serviceDeploymentArn"])
             crash_point("deploy.ecs.stop:after_effect")
-        except (AwsError, UnavailableError) as error:
+        except HostError:  # our own journal's
+            raise
+        except SeamlessError as error:
             await self._log(f"{error.message}: the deployment cannot be stopped so")
             return False
         await self._log("asked ECS to stop the deployment and to roll back")

@@ -106,9 +106,11 @@ async def explain(
     if mine is not None and mine.get("rolloutStateReason"):
         said.append(mine["rolloutStateReason"])
         lines.append(f"ECS: {mine['rolloutStateReason']}")
+    alarms: list[str] = []
     try:
-        known = await ecs.service_deployment(definition["taskDefinitionArn"], since)
-        lines += _of_service_deployment(known or {})
+        known = await ecs.service_deployment(definition["taskDefinitionArn"], since) or {}
+        lines += _of_service_deployment(known)
+        alarms = _alarms(known)
     except SeamlessError as error:
         lines.append(f"not read: {error.message}")
     events = events_since(service, since)
@@ -123,7 +125,8 @@ async def explain(
         lines += task_lines(task)
     if tasks:
         lines += await last_lines(ecs, definition, container, tasks[0]["taskArn"])
-    return Explanation(cause_of(tasks, said, container), lines)
+    cause = f"the alarm {', '.join(alarms)} went off" if alarms else cause_of(tasks, said, container)
+    return Explanation(cause, lines)
 
 
 def _of_service_deployment(known: Mapping[str, Any]) -> list[str]:
@@ -132,9 +135,15 @@ def _of_service_deployment(known: Mapping[str, Any]) -> list[str]:
         lines.append(f"ECS: {known.get('status')}: {known['statusReason']}")
     if (known.get("rollback") or {}).get("reason"):
         lines.append(f"ECS rolled back: {known['rollback']['reason']}")
-    if triggered := (known.get("alarms") or {}).get("triggeredAlarmNames"):
-        lines.append(f"alarms: {', '.join(triggered)}")
-    return lines
+    breaker = known.get("deploymentCircuitBreaker") or {}
+    if breaker.get("status") == "TRIGGERED":
+        lines.append(f"circuit breaker: {breaker.get('failureCount')} failures, {breaker.get('threshold')} allowed")
+    return lines + [f"alarm: {name}" for name in _alarms(known)]
+
+
+def _alarms(known: Mapping[str, Any]) -> list[str]:
+    """Deployment alarms that went off."""
+    return [str(name) for name in (known.get("alarms") or {}).get("triggeredAlarmNames") or ()]
 
 
 def events_since(service: Mapping[str, Any], since: float) -> list[Mapping[str, Any]]:

@@ -107,9 +107,7 @@ class Preparing:
                 hint=f"set services.{request.service}.registry, or leave it out for ECR, and run it with --rebuild",
             )
         service = await self._ecs.describe()
-        kind = (service.get("deploymentController") or {}).get("type", "ECS")
-        if kind != "ECS":
-            raise StageError(f"the service {self._spec.service} is deployed by {kind}, not by ECS's rolling update")
+        _refuse_unless_rolling(service)
         primary = primary_of(service)
         if primary is None:
             raise UnavailableDeploymentError(self._spec.service)
@@ -174,6 +172,27 @@ class Preparing:
         except SeamlessError:
             return ""
         return f", {made_by(found, tags, self.installation)}" if made_by(found, tags, self.installation) else ""
+
+
+def _refuse_unless_rolling(service: Mapping[str, Any]) -> None:
+    """ECS tells the rollout state of rolling updates only, and not behind a Classic Load Balancer.
+
+    docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Deployment.html
+    """
+    name = service["serviceName"]
+    controller = (service.get("deploymentController") or {}).get("type", "ECS")
+    strategy = (service.get("deploymentConfiguration") or {}).get("strategy", "ROLLING")
+    if (controller, strategy) != ("ECS", "ROLLING"):
+        how = strategy if controller == "ECS" else controller
+        raise StageError(
+            f"the service {name} is deployed by {how}, and Seamless follows rolling updates only",
+            hint="update the service with the deployment controller ECS and the strategy ROLLING",
+        )
+    if any(each.get("loadBalancerName") for each in service.get("loadBalancers") or []):
+        raise StageError(
+            f"the service {name} is behind a Classic Load Balancer, of which ECS does not tell how a deployment goes",
+            hint="put it behind an Application or Network Load Balancer",
+        )
 
 
 class UnavailableDeploymentError(StageError):

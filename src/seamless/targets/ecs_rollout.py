@@ -29,8 +29,8 @@ from seamless.transitions import DeploymentEvent
 T = TypeVar("T")
 
 _SURE: Final = 3  # answers in a row that must say the same before something is believed that stale ones could say
-_OVER: Final = ("STOPPED", "ROLLBACK")  # beginnings of the statuses of a deployment that did not stay
-_BREAKER_S: Final = 20.0  # in which ECS's own rollback shows up after it gave a deployment up
+_OVER: Final = ("STOP", "ROLLBACK")  # beginnings of the statuses of a deployment that did not stay
+_ROLLBACK_BEGINS_S: Final = 20.0  # in which ECS's own rollback shows up after it gave a deployment up
 
 
 class BlindError(Exception):
@@ -226,7 +226,7 @@ class EcsRollout:
             match sight.state:
                 case State.COMPLETED if sight.mine is not None:
                     return await self._complete(sight.mine)
-                case State.FAILED if not await self._breaker_rolls_back(service):
+                case State.FAILED if not await self._ecs_rolls_back(service):
                     raise await self._failure(service, "ECS gave the deployment up")
                 case State.ROLLING_BACK | State.ROLLED_BACK if sure:
                     raise await self._failure(service, "ECS rolled the deployment back", by_ecs=True)
@@ -239,16 +239,17 @@ class EcsRollout:
                 raise await self._failure(service, f"{reason}: {_counts(sight)}")
             await self._timing.pause(self._request.cancel)
 
-    async def _breaker_rolls_back(self, service: Mapping[str, Any]) -> bool:
+    async def _ecs_rolls_back(self, service: Mapping[str, Any]) -> bool:
         """Whether to wait for ECS's own rollback, which follows a little later on the failure of a deployment."""
-        breaker = (service.get("deploymentConfiguration") or {}).get("deploymentCircuitBreaker") or {}
-        if not breaker.get("rollback"):
+        configuration = service.get("deploymentConfiguration") or {}
+        watchers = [configuration.get(key) or {} for key in ("deploymentCircuitBreaker", "alarms")]
+        if not any(each.get("enable") and each.get("rollback") for each in watchers):
             return False
         if (gave_up := self._journal.get("gave_up")) is None:
             await self._journal.record(gave_up=self._timing.read())
             return True
         elapsed_s = self._timing.elapsed_s(gave_up)
-        return elapsed_s is not None and elapsed_s < _BREAKER_S
+        return elapsed_s is not None and elapsed_s < _ROLLBACK_BEGINS_S
 
     async def _complete(self, mine: Part) -> DeployOutcome:
         name = short_name(self._ours.definition)

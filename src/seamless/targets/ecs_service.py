@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from seamless.aws.errors import AwsError
@@ -20,6 +21,8 @@ Json = Mapping[str, Any]
 _BUSY_FAMILY: Final = "Too many concurrent attempts"  # to register a revision; ECS's own words
 _BUSY_PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)
 _TASKS_SHOWN: Final = 5
+_TASKS_MAX: Final = 100  # of one DescribeTasks
+_DESCRIBED_MAX: Final = 20  # of one DescribeServiceRevisions
 
 
 class Account(Protocol):
@@ -28,6 +31,8 @@ class Account(Protocol):
     async def call(
         self, service: str, operation: str, /, *, once: bool = False, **parameters: Any
     ) -> dict[str, Any]: ...
+
+    async def pages(self, service: str, operation: str, key: str, /, **parameters: Any) -> list[Any]: ...
 
     async def region(self) -> str: ...
 
@@ -113,31 +118,39 @@ class EcsService:
         return dict(answer["service"])
 
     async def service_deployment(self, definition: str, since: float) -> dict[str, Any] | None:
-        """The newest deployment of that task definition as ListServiceDeployments has it, described; None: none.
+        """The newest deployment of that task definition as DescribeServiceDeployments answers; None: there is none.
 
         Those have identities of their own, which are needed to stop one and to read why ECS stopped it. `since`:
         only what was made after that time of ECS's own clock (a Unix time).
         """
-        listed = await self.account.call(
-            "ecs", "list_service_deployments", cluster=self.cluster, service=self.name, maxResults=5
-        )
-        arns = [
-            each["serviceDeploymentArn"]
-            for each in listed["serviceDeployments"]
-            if each["createdAt"].timestamp() > since
-        ]
-        if not arns:
+        listed = await self._service_deployments(since)
+        revisions = sorted({each["targetServiceRevisionArn"] for each in listed if "targetServiceRevisionArn" in each})
+        if not revisions:
             return None
-        described = await self.account.call("ecs", "describe_service_deployments", serviceDeploymentArns=arns)
-        newest_first = sorted(described["serviceDeployments"], key=lambda each: each["createdAt"], reverse=True)
-        revisions = {each["targetServiceRevision"]["arn"] for each in newest_first if "targetServiceRevision" in each}
-        answer = await self.account.call("ecs", "describe_service_revisions", serviceRevisionArns=sorted(revisions))
-        ours = {
+        answer = await self.account.call("ecs", "describe_service_revisions", serviceRevisionArns=revisions)
+        targets = {
             each["serviceRevisionArn"] for each in answer["serviceRevisions"] if each["taskDefinition"] == definition
         }
-        return next(
-            (dict(each) for each in newest_first if each.get("targetServiceRevision", {}).get("arn") in ours), None
-        )
+        ours = [each for each in listed if each.get("targetServiceRevisionArn") in targets]
+        if not ours:
+            return None
+        arn = max(ours, key=lambda each: each["createdAt"].timestamp())["serviceDeploymentArn"]
+        described = await self.account.call("ecs", "describe_service_deployments", serviceDeploymentArns=[arn])
+        return dict(described["serviceDeployments"][0]) if described["serviceDeployments"] else None
+
+    async def _service_deployments(self, since: float) -> list[Json]:
+        """The newest of them, as many as their revisions can be described at once."""
+        found: list[Json] = []
+        more: dict[str, Any] = {"createdAt": {"after": datetime.fromtimestamp(since, UTC)}}
+        while True:
+            answer = await self.account.call(
+                "ecs", "list_service_deployments", cluster=self.cluster, service=self.name, maxResults=100, **more
+            )
+            found += [each for each in answer["serviceDeployments"] if each["createdAt"].timestamp() > since]
+            if not answer.get("nextToken"):
+                break
+            more["nextToken"] = answer["nextToken"]
+        return sorted(found, key=lambda each: each["createdAt"].timestamp(), reverse=True)[:_DESCRIBED_MAX]
 
     async def stop(self, service_deployment: str) -> None:
         """Has ECS stop a running deployment and roll it back. May be repeated: a stopped one stays so."""
@@ -147,11 +160,14 @@ class EcsService:
 
     async def stopped_tasks(self, deployment: str) -> list[dict[str, Any]]:
         """The last five of a deployment that have ended, newest first; ECS forgets them after about an hour."""
-        listed = await self.account.call(
-            "ecs", "list_tasks", cluster=self.cluster, serviceName=self.name, desiredStatus="STOPPED", maxResults=100
+        arns = await self.account.pages(
+            "ecs", "list_tasks", "taskArns", cluster=self.cluster, serviceName=self.name, desiredStatus="STOPPED"
         )
-        tasks = [each for each in await self.describe_tasks(listed["taskArns"]) if each.get("startedBy") == deployment]
-        return sorted(tasks, key=_stopped_at, reverse=True)[:_TASKS_SHOWN]
+        tasks: list[dict[str, Any]] = []
+        for start in range(0, len(arns), _TASKS_MAX):
+            tasks += await self.describe_tasks(arns[start : start + _TASKS_MAX])
+        mine = [each for each in tasks if each.get("startedBy") == deployment]
+        return sorted(mine, key=_stopped_at, reverse=True)[:_TASKS_SHOWN]
 
     async def describe_tasks(self, arns: Sequence[str]) -> list[dict[str, Any]]:
         if not arns:
