@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from seamless.config import Aws, Config, EcsService, Parameters, load_config
+from seamless.config import Aws, Config, EcsService, Parameters, Place, load_config
 from seamless.errors import ConfigError, NotFoundError
 from seamless.model import Environment, Trigger
 
@@ -436,9 +436,9 @@ def test_an_ecs_environment_names_its_cluster_and_a_docker_one_nothing_of_aws(tm
         ecs = { service = "payment-api", before_deploy = "npm run migrate" }
     """
     config = load(tmp_path, text)
-    assert config.aws_of(Environment.STAGING) == Aws(region="eu-west-1", profile="seamless")
-    assert config.aws_of(Environment.PRODUCTION) == Aws(
-        region="eu-central-1", profile="seamless", assume_role="arn:aws:iam::123456789012:role/deploy"
+    assert config.place_of(Environment.STAGING).access == Aws(region="eu-west-1", profile="seamless")
+    assert config.place_of(Environment.PRODUCTION) == Place(
+        Aws(region="eu-central-1", profile="seamless", assume_role="arn:aws:iam::123456789012:role/deploy"), "prod"
     )
     deploy = config.services["payment"].for_environment(Environment.PRODUCTION)
     assert deploy.ecs == EcsService(service="payment-api", container="app", before_deploy="npm run migrate")
@@ -478,3 +478,46 @@ def test_githubs_token_is_for_repositories_there_that_have_none_of_their_own(tmp
     assert services["b"].git.username == "b"
     enterprise = GITHUB.replace("[github]", '[github]\napi_url = "https://ghe.acme.example/api/v3"')
     assert load(tmp_path, enterprise).services["a"].git.token is None
+
+
+def test_a_service_may_be_in_a_cluster_of_its_own(tmp_path: Path) -> None:
+    text = """
+        [environments.production]
+        target = "ecs"
+        cluster = "prod"
+        region = "eu-central-1"
+        [services.payment]
+        repo = "https://github.com/acme/payment"
+        [services.payment.environments.production]
+        ecs = { cluster = "pay", assume_role = "arn:aws:iam::123456789012:role/deploy" }
+    """
+    config = load(tmp_path, text)
+    own = Place(Aws(region="eu-central-1", assume_role="arn:aws:iam::123456789012:role/deploy"), "pay")
+    assert config.place_of(Environment.PRODUCTION, config.services["payment"]) == own
+    assert config.place_of(Environment.PRODUCTION) == Place(Aws(region="eu-central-1"), "prod")
+    assert config.images_access(config.services["payment"]) == own.access
+    assert config.images_access() == Aws(region="eu-central-1")
+
+
+def test_staging_and_production_cannot_be_one_service_of_ecs(tmp_path: Path) -> None:
+    text = """
+        [environments.staging]
+        target = "ecs"
+        cluster = "shop"
+        [environments.production]
+        target = "ecs"
+        cluster = "shop"
+        [services.payment]
+        repo = "https://github.com/acme/payment"
+        [services.mail]
+        repo = "https://github.com/acme/mail"
+        [services.mail.environments.staging]
+        ecs = { service = "mail-staging" }
+        [services.search]
+        repo = "https://github.com/acme/search"
+        use_staging = false
+    """
+    assert problems(tmp_path, text) == [
+        "services.payment: staging and production are one and the same service of ECS, payment in the cluster shop; "
+        "give one its own cluster or name"
+    ]

@@ -357,6 +357,7 @@ class EnvironmentJSON(TypedDict):
     stack: StackJSON | None
     facts: dict[str, Any] | None  # of a stack of Seamless's
     services: list[EnvironmentServiceJSON]
+    configured_services: dict[str, str]  # what the configuration puts there -> its name in ECS
 
 
 class StackEventJSON(TypedDict):

@@ -21,8 +21,10 @@ from seamless.agent.access import Role
 from seamless.agent.access import require as required
 from seamless.agent.cloud_environments import Environments
 from seamless.agent.operations import Operations
+from seamless.agent.registries import Registries
 from seamless.agent.resources import Resources
 from seamless.agent.store import Store
+from seamless.aws.ecr import Ecr
 from seamless.aws.sessions import Account, Clouds
 from seamless.aws.stacks import Stacks
 from seamless.config import config_from
@@ -42,6 +44,7 @@ class World:
 
     def __init__(self, moto: Moto, clouds: Clouds, folder: Path) -> None:
         self.moto, self.clouds, self.folder = moto, clouds, folder
+        self.environment = STAGING
         self.cloudformation = CloudFormation(moto)
         self.config: dict[str, Any] = {
             "aws": {"region": REGION, "endpoint_url": moto.url},
@@ -65,7 +68,8 @@ class World:
         )
 
         async def with_environments(store: Store) -> T:
-            resources = SimpleNamespace(config=lambda: config, clouds=self.clouds, store=store)
+            registries = Registries(lambda: config, Ecr(self.clouds))
+            resources = SimpleNamespace(config=lambda: config, clouds=self.clouds, store=store, registries=registries)
 
             def stacks(account: Account) -> Stacks:
                 return Stacks(account, poll_s=0.005)
@@ -76,14 +80,14 @@ class World:
         return with_store(self.folder / "seamless.db", with_environments)
 
     def plan(self, **asked: Any) -> wire.EnvironmentPlanJSON:
-        return self.play(lambda one, _: one.plan(ANN, STAGING, cast(wire.EnvironmentRequest, asked)))
+        return self.play(lambda one, _: one.plan(ANN, self.environment, cast(wire.EnvironmentRequest, asked)))
 
     def up(self, **asked: Any) -> tuple[str, list[wire.StackProgressJSON]]:
         """What it did, and each step of its progress."""
 
         async def body(one: Environments, _: Store) -> tuple[str, list[wire.StackProgressJSON]]:
-            operation = await one.up(ANN, STAGING, cast(wire.EnvironmentRequest, asked))
-            return operation["action"], await followed(one, operation)
+            operation = await one.up(ANN, self.environment, cast(wire.EnvironmentRequest, asked))
+            return operation["action"], await followed(one, operation, self.environment)
 
         return self.play(body)
 
@@ -129,10 +133,12 @@ class World:
         ecs.create_service(cluster="staging", serviceName=service, taskDefinition=f"staging-{service}", desiredCount=1)
 
 
-async def followed(one: Environments, operation: wire.StackOperationJSON) -> list[wire.StackProgressJSON]:
+async def followed(
+    one: Environments, operation: wire.StackOperationJSON, environment: Environment = STAGING
+) -> list[wire.StackProgressJSON]:
     since = datetime.fromisoformat(operation["since"])
     async with asyncio.timeout(20):
-        steps = one.follow(STAGING, operation["stack"]["id"], since, operation["action"], None)
+        steps = one.follow(environment, operation["stack"]["id"], since, operation["action"], None, None)
         return [step async for step in steps]
 
 

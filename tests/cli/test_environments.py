@@ -65,6 +65,7 @@ SHOWN: dict[str, Any] = {
     "stack": None,
     "facts": None,
     "services": [],
+    "configured_services": {},
 }
 
 

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from seamless import wire
 from seamless.agent.access import Role
-from seamless.agent.environment_facts import ecs_name, total_cost, wanted_facts
+from seamless.agent.environment_facts import ecs_name, find_place, services_here, total_cost, wanted_facts
 from seamless.agent.operations import Operations
 from seamless.agent.resources import Resources
 from seamless.agent.store.rows import to_time
+from seamless.aws.cluster import names_in, running_definition, services_of
+from seamless.aws.ecr import repository_arn
 from seamless.aws.environment import difference, facts_of, render, rendered_body, renew, touched
-from seamless.aws.errors import AwsError
 from seamless.aws.facts import Facts
 from seamless.aws.network import Network, find_entrance, find_network
 from seamless.aws.sessions import Account
 from seamless.aws.stacks import CHANGEABLE, UP, Stack, StackEvent, Stacks
+from seamless.config import Place
 from seamless.errors import NotFoundError, RefusedError, SeamlessError, UsageError
 from seamless.model import Actor, Environment
 
@@ -40,6 +42,7 @@ class _Place:
     account: Account
     region: str
     cluster: str
+    services: Sequence[str]  # that the configuration puts there
     stacks: Stacks
     stack: Stack | None
     template: Mapping[str, Any] | None
@@ -63,16 +66,21 @@ class Environments:
     async def show(self, environment: Environment, region: str | None, cluster: str | None) -> wire.EnvironmentJSON:
         """The environment as it is in AWS now. Raises SeamlessError when AWS cannot be asked."""
         place = await self._look(environment, region, cluster)
-        settings = self._resources.config().environments[environment]
+        config = self._resources.config()
+        settings = config.environments[environment]
+        named = [config.place_of(environment, each).cluster for each in (None, *config.services.values())]
         return {
             "environment": environment,
             "target": settings.target,
             "region": place.region,
             "cluster": place.cluster,
-            "configured": settings.target == "ecs" and settings.cluster == place.cluster,
+            "configured": settings.target == "ecs" and place.cluster in named,
             "stack": None if place.stack is None else _stack_json(place.stack),
             "facts": None if place.known is None else place.known.to_json(),
-            "services": await _services(place),
+            "services": await services_of(place.account, place.cluster),
+            "configured_services": {
+                name: ecs_name(environment, config.services[name], name) for name in place.services
+            },
         }
 
     async def plan(
@@ -129,7 +137,8 @@ class Environments:
             raise _busy(place.stack, environment)
         if place.known is not None:
             await self._refuse_during_deployments(place, {service.name for service in place.known.services})
-        strangers = await self._strangers(place)
+        owned = {service.name for service in place.known.services} if place.known is not None else set()
+        strangers = sorted(set(await names_in(place.account, place.cluster)) - owned)
         if strangers:
             raise RefusedError(
                 f"the cluster {place.cluster} also runs {', '.join(strangers)}, which the stack does not own",
@@ -141,12 +150,18 @@ class Environments:
         return {"stack": _stack_json(place.stack), "since": since.isoformat(), "action": "delete"}
 
     async def follow(
-        self, environment: Environment, stack: str, since: datetime, action: str, region: str | None
+        self,
+        environment: Environment,
+        stack: str,
+        since: datetime,
+        action: str,
+        region: str | None,
+        cluster: str | None,
     ) -> AsyncIterator[wire.StackProgressJSON]:
         """What happens to a stack, until it has come to rest; an error as the last line, since the answer has begun."""
         failures: list[str] = []
         try:
-            stacks = self._stacks(self._account(environment, region))
+            stacks = self._stacks(self._resources.clouds.account(self._find(environment, region, cluster).access))
             async for step in stacks.follow(stack, since):
                 if isinstance(step, StackEvent):
                     if step.is_failure and step.reason:
@@ -168,20 +183,18 @@ class Environments:
 
     # -- inside
 
-    def _account(self, environment: Environment, region: str | None) -> Account:
+    def _find(self, environment: Environment, region: str | None, cluster: str | None) -> Place:
         if region and not _REGION.fullmatch(region):
             raise UsageError(f"{region!r} cannot be a region", hint="such as us-east-1")
-        access = self._resources.config().aws_of(environment)
-        return self._resources.clouds.account(access.model_copy(update={"region": region}) if region else access)
-
-    async def _look(self, environment: Environment, region: str | None, cluster: str | None) -> _Place:
         if cluster and not _CLUSTER.fullmatch(cluster):
             raise UsageError(f"{cluster!r} cannot be a cluster", hint="letters, digits, dashes and underscores")
-        account = self._account(environment, region)
-        settings = self._resources.config().environments[environment]
-        cluster = cluster or settings.cluster or environment.value
+        return find_place(environment, region or None, cluster or None, self._resources.config())
+
+    async def _look(self, environment: Environment, region: str | None, cluster: str | None) -> _Place:
+        where = self._find(environment, region, cluster)
+        account = self._resources.clouds.account(where.access)
         stacks = self._stacks(account)
-        stack = await stacks.find(f"seamless-{cluster}")
+        stack = await stacks.find(f"seamless-{where.cluster}")
         if stack is not None and stack.status == "DELETE_COMPLETE":
             stack = None
         template, known = None, None
@@ -193,7 +206,9 @@ class Environments:
                 )
             template = await stacks.template(stack.id)
             known = facts_of(template)
-        return _Place(environment, account, await account.region(), cluster, stacks, stack, template, known)
+        services = services_here(environment, where, self._resources.config())
+        region = await account.region()
+        return _Place(environment, account, region, where.cluster, services, stacks, stack, template, known)
 
     async def _planned(
         self, place: _Place, asked: wire.EnvironmentRequest
@@ -201,7 +216,16 @@ class Environments:
         await self._refuse_what_cannot_change(place)
         network = await _network(place, asked)
         config = self._resources.config()
-        facts = wanted_facts(place.environment, place.region, place.cluster, asked, place.known, network, config)
+        facts = wanted_facts(
+            place.environment,
+            place.region,
+            place.cluster,
+            asked,
+            place.known,
+            network,
+            config,
+            {name: await self._repository(place, name) for name in place.services},
+        )
         facts.check()
         facts = await _with_entrances(place, facts, network)
         anew = () if place.template is None else touched(place.template, facts)
@@ -227,6 +251,17 @@ class Environments:
         }
         return plan, template
 
+    async def _repository(self, place: _Place, service: str) -> str | None:
+        """The repository of ECR that a service's image is pulled from: its name here, else its ARN; None: not ECR's."""
+        config = self._resources.config()
+        parameters = config.services[service]
+        if parameters.registry is not None:
+            return repository_arn(f"{parameters.registry}/{service}")
+        if config.images_access(parameters) == place.account.access:
+            return service
+        registry = await self._resources.registries.of_service(parameters)
+        return None if registry is None else repository_arn(f"{registry.prefix}/{service}")
+
     async def _refuse_what_cannot_change(self, place: _Place) -> None:
         if place.stack is None:
             answer = await place.account.call("ecs", "describe_clusters", clusters=[place.cluster])
@@ -247,8 +282,8 @@ class Environments:
 
     async def _refuse_during_deployments(self, place: _Place, services: Collection[str]) -> None:
         """CloudFormation would pull a service (by its name in ECS) from under a deployment of it."""
-        for name, parameters in self._resources.config().services.items():
-            if ecs_name(place.environment, parameters, name) not in services:
+        for name in place.services:
+            if ecs_name(place.environment, self._resources.config().services[name], name) not in services:
                 continue
             deployment = await self._resources.store.deployments.locked(name, place.environment)
             if deployment is not None:
@@ -271,17 +306,6 @@ class Environments:
         base = place.account.access.endpoint_url or f"https://{bucket}.s3.{place.region}.amazonaws.com"
         folder = f"{base}/{bucket}" if place.account.access.endpoint_url else base
         return {"TemplateURL": f"{folder}/{key}"}
-
-    async def _strangers(self, place: _Place) -> list[str]:
-        """Services of the cluster that are none of the stack's."""
-        ours = {service.name for service in place.known.services} if place.known is not None else set()
-        try:
-            arns = await place.account.pages("ecs", "list_services", "serviceArns", cluster=place.cluster)
-        except AwsError as error:
-            if error.aws_code == "ClusterNotFoundException":
-                return []
-            raise
-        return sorted(name for name in (arn.rpartition("/")[2] for arn in arns) if name not in ours)
 
     async def _audit(self, actor: Actor, name: str, place: _Place, action: str) -> None:
         data = {"environment": place.environment, "stack": place.stack_name, "region": place.region, "action": action}
@@ -314,46 +338,15 @@ async def _with_entrances(place: _Place, facts: Facts, network: Network) -> Fact
     return replace(facts, services=tuple(services))
 
 
-async def _running(place: _Place, service: str) -> dict[str, Any]:
+async def _running(place: _Place, service: str) -> Mapping[str, Any]:
     """The task definition that a service runs now. Raises RefusedError when the service is gone."""
-    answer = await place.account.call("ecs", "describe_services", cluster=place.cluster, services=[service])
-    active = [one for one in answer["services"] if one["status"] == "ACTIVE"]
-    if not active:
+    found = await running_definition(place.account, place.cluster, service)
+    if found is None:
         raise RefusedError(
             f"the stack owns a service {service} that is not in the cluster {place.cluster} any more",
             hint=f"seamless env up {place.environment} --remove {service}, then up again",
         )
-    arn = active[0]["taskDefinition"]
-    described = await place.account.call("ecs", "describe_task_definition", taskDefinition=arn)
-    found: dict[str, Any] = described["taskDefinition"]
     return found
-
-
-async def _services(place: _Place) -> list[wire.EnvironmentServiceJSON]:
-    """Every service of the cluster, ten with one request; none when there is no cluster."""
-    try:
-        arns = await place.account.pages("ecs", "list_services", "serviceArns", cluster=place.cluster)
-    except AwsError as error:
-        if error.aws_code == "ClusterNotFoundException":
-            return []
-        raise
-    found: list[wire.EnvironmentServiceJSON] = []
-    for start in range(0, len(arns), 10):
-        batch = arns[start : start + 10]
-        answer = await place.account.call("ecs", "describe_services", cluster=place.cluster, services=batch)
-        for one in answer["services"]:
-            rollouts = [each.get("rolloutState") for each in one["deployments"] if each["status"] == "PRIMARY"]
-            found.append(
-                {
-                    "name": one["serviceName"],
-                    "desired": one["desiredCount"],
-                    "running": one["runningCount"],
-                    "pending": one["pendingCount"],
-                    "rollout": rollouts[0] if rollouts else None,
-                    "task_definition": one["taskDefinition"].rpartition("/")[2],
-                }
-            )
-    return sorted(found, key=lambda service: service["name"])
 
 
 def _busy(stack: Stack, environment: Environment) -> RefusedError:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, cast
 
 from seamless import wire
-from seamless.aws.ecr import region_of
 from seamless.aws.facts import Facts, ServiceFacts, default_memory
 from seamless.aws.fargate import Architecture, monthly_cost, size_problem
 from seamless.aws.network import Network
 from seamless.aws.places import secret_place
-from seamless.config import Config, Parameters
+from seamless.config import Config, Parameters, Place
 from seamless.errors import NotFoundError, UsageError
 from seamless.model import Environment
 
@@ -25,10 +24,12 @@ def wanted_facts(
     known: Facts | None,
     network: Network,
     config: Config,
+    here: Mapping[str, str | None],
 ) -> Facts:
     """What is asked for, over what the stack knows, over what the configuration says. Not checked yet.
 
-    Raises UsageError and NotFoundError for services that are not there.
+    `here`: the services that belong into this cluster, each with its `ServiceFacts.repository`. Raises UsageError and
+    NotFoundError for services that are not there.
     """
     public = asked.get("public_address")
     if public is None:
@@ -42,7 +43,7 @@ def wanted_facts(
         cluster=cluster,
         vpc=network.vpc,
         subnets=network.subnets,
-        services=_services(environment, asked, known, config),
+        services=_services(environment, asked, known, config, here),
         public_address=public,
         **{name: tuple(value) if isinstance(value, list) else value for name, value in wished.items()},  # type: ignore[arg-type]
     )
@@ -51,13 +52,47 @@ def wanted_facts(
 _WISHES: Final = frozenset({"architecture", "log_days", "keys", "placeholder"})
 
 
+def services_here(environment: Environment, place: Place, config: Config) -> list[str]:
+    """The services that the configuration puts into that cluster of the environment.
+
+    A cluster that it does not name is about to take the environment's place: then those without one of their own.
+    """
+    places = {
+        name: config.place_of(environment, parameters)
+        for name, parameters in config.services.items()
+        if environment is Environment.PRODUCTION or parameters.use_staging
+    }
+    common = config.place_of(environment)
+    wanted = place if place in (common, *places.values()) else common
+    return [name for name, one in places.items() if one == wanted]
+
+
+def find_place(environment: Environment, region: str | None, cluster: str | None, config: Config) -> Place:
+    """The cluster that is meant: one that the configuration names, for the environment or a service of it, by its name
+    and region; else one that is to be, in the environment's account.
+    """
+    common = config.place_of(environment)
+    known = [common, *(config.place_of(environment, parameters) for parameters in config.services.values())]
+    for place in known:
+        if place.cluster == (cluster or common.cluster) and region in (None, place.access.region):
+            return place
+    access = common.access if region is None else common.access.model_copy(update={"region": region})
+    return Place(access, cluster or common.cluster)
+
+
 def _services(
-    environment: Environment, asked: wire.EnvironmentRequest, known: Facts | None, config: Config
+    environment: Environment,
+    asked: wire.EnvironmentRequest,
+    known: Facts | None,
+    config: Config,
+    here: Mapping[str, str | None],
 ) -> tuple[ServiceFacts, ...]:
     there = {} if known is None else {service.name: service for service in known.services}
     wishes = asked.get("services") or {}
-    names = list(wishes) if wishes or known is not None else _using(environment, config)
-    ours = {ecs_name(environment, _configured(config, name)[1], name): name for name in names}
+    names = list(wishes) if wishes or known is not None else list(here)
+    for name in names:
+        _refuse_elsewhere(environment, config, name, here)
+    ours = {ecs_name(environment, config.services[name], name): name for name in names}
     removed = set(asked.get("remove") or [])
     if missing := removed - there.keys():
         hint = f"there are {', '.join(there) or 'none'}"
@@ -66,36 +101,34 @@ def _services(
     for name in dict.fromkeys([*there, *ours]):
         if name in removed:
             continue
-        seamless_name = ours.get(name) or _configured_as(environment, config, name)
+        seamless_name = ours.get(name) or _configured_as(environment, config, name, here)
         if seamless_name is None:
             found.append(there[name])  # configured no more: it stays as it is
             continue
-        fresh = _fresh(environment, config.services[seamless_name], seamless_name, there.get(name))
+        parameters, repository = config.services[seamless_name], here[seamless_name]
+        fresh = _fresh(environment, parameters, seamless_name, there.get(name), repository)
         found.append(_as_wished(fresh, wishes.get(seamless_name, {})))
     return tuple(found)
 
 
-def _using(environment: Environment, config: Config) -> list[str]:
-    """Every service that is deployed there."""
-    return [
-        name
-        for name, parameters in config.services.items()
-        if environment is Environment.PRODUCTION or parameters.use_staging
-    ]
-
-
-def _configured(config: Config, service: str) -> tuple[str, Parameters]:
+def _refuse_elsewhere(environment: Environment, config: Config, service: str, here: Collection[str]) -> None:
     if service not in config.services:
         known = ", ".join(config.services) or "none yet"
         raise NotFoundError(f"there is no service {service}", hint=f"configured: {known}")
-    return service, config.services[service]
+    if service in here:
+        return
+    parameters = config.services[service]
+    if environment is Environment.STAGING and not parameters.use_staging:
+        raise UsageError(f"{service} has no staging", hint=f"services.{service}.use_staging is false")
+    cluster = config.place_of(environment, parameters).cluster
+    raise UsageError(
+        f"{service} is configured for another place in {environment}: the cluster {cluster}",
+        hint=f"seamless env up {environment} --cluster {cluster}, or correct services.{service}.ecs",
+    )
 
 
-def _configured_as(environment: Environment, config: Config, ecs: str) -> str | None:
-    for name, parameters in config.services.items():
-        if ecs_name(environment, parameters, name) == ecs:
-            return name
-    return None
+def _configured_as(environment: Environment, config: Config, ecs: str, here: Collection[str]) -> str | None:
+    return next((name for name in here if ecs_name(environment, config.services[name], name) == ecs), None)
 
 
 def ecs_name(environment: Environment, parameters: Parameters, service: str) -> str:
@@ -103,7 +136,13 @@ def ecs_name(environment: Environment, parameters: Parameters, service: str) -> 
     return parameters.for_environment(environment).ecs.service or service
 
 
-def _fresh(environment: Environment, parameters: Parameters, service: str, known: ServiceFacts | None) -> ServiceFacts:
+def _fresh(
+    environment: Environment,
+    parameters: Parameters,
+    service: str,
+    known: ServiceFacts | None,
+    repository: str | None,
+) -> ServiceFacts:
     """The known facts, or the defaults; in both what only the configuration says: its image's place, its secrets."""
     there = parameters.for_environment(environment)
     name = there.ecs.service or service
@@ -112,22 +151,12 @@ def _fresh(environment: Environment, parameters: Parameters, service: str, known
     secrets = there.task_secrets.values()
     return dataclasses.replace(
         known,
-        repository=ecr_repository(parameters.registry, service),
+        repository=repository,
         parameters=tuple(sorted({_without_version(one.ssm) for one in secrets if one.ssm is not None})),
         secrets=tuple(
             sorted({secret_place(one.secretsmanager).id for one in secrets if one.secretsmanager is not None})
         ),
     )
-
-
-def ecr_repository(registry: str | None, service: str) -> str | None:
-    """The ECR repository that a service's image is pulled from: without a registry ECR's; None for another one."""
-    if registry is None:
-        return service
-    host, _, prefix = registry.partition("/")
-    if region_of(host) is None:
-        return None
-    return f"{prefix}/{service}" if prefix else service
 
 
 def _without_version(parameter: str) -> str:

@@ -47,9 +47,10 @@ def add_environments(app: FastAPI, environments: Environments) -> None:
         since: datetime,
         action: Literal["create", "change", "delete"],
         region: str | None = None,
+        cluster: str | None = None,
     ) -> Response:
         async def lines() -> AsyncIterator[str]:
-            async for line in environments.follow(environment, stack, since, action, region):
+            async for line in environments.follow(environment, stack, since, action, region, cluster):
                 yield json.dumps(line) + "\n"
 
         return StreamingResponse(lines(), media_type="application/x-ndjson")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seamless.config import Config, Parameters
+from seamless.config import Aws, Config, Parameters
 from seamless.model import Environment
 
 
@@ -14,10 +14,12 @@ def settings_of(config: Config, parameters: Parameters, environment: Environment
     if config.environments[environment].target != "ecs":
         return settings
     deploy = parameters.for_environment(environment)
+    place = config.place_of(environment, parameters)
     return {
         **settings,
-        **config.aws_of(environment).model_dump(mode="json"),
-        "ecs": deploy.ecs.model_dump(mode="json"),
+        **place.access.model_dump(mode="json"),
+        "cluster": place.cluster,
+        "ecs": deploy.ecs.model_dump(mode="json", exclude={"cluster", *Aws.model_fields}),
         "task_env": deploy.task_env,
         "task_secrets": {name: secret.model_dump(mode="json") for name, secret in deploy.task_secrets.items()},
     }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from seamless.aws.ecr import Ecr, region_of
+from seamless.aws.ecr import Ecr, Login, account_of, region_of
 from seamless.config import Aws, Config, Parameters
 from seamless.errors import SeamlessError
 from seamless.model import Environment, ImageRef, Trust
@@ -36,25 +37,18 @@ class Registries:
         self._config = config
         self._ecr = ecr
 
-    def access(self) -> Aws:
-        """The account of ECR: `[aws]`'s, and when that says nothing an environment's, production's before staging's."""
-        config = self._config()
-        if config.aws != Aws():
-            return config.aws
-        order = (Environment.PRODUCTION, Environment.STAGING)
-        return next((config.aws_of(each) for each in order if config.environments[each].target == "ecs"), config.aws)
-
     async def of_service(self, parameters: Parameters) -> Registry | None:
         """Its registry; without one ECR when an environment of it is in ECS, else None. Raises as `Account.call`."""
         if parameters.registry is not None:
             host = parameters.registry.partition("/")[0]
             is_ecr = region_of(host) is not None and host not in self._config().registries
-            return Registry(parameters.registry, self.access() if is_ecr else None)
+            return Registry(parameters.registry, self._config().images_access(parameters) if is_ecr else None)
         environments = self._config().environments
         used = Environment if parameters.use_staging else (Environment.PRODUCTION,)
         if all(environments[each].target != "ecs" for each in used):
             return None
-        return Registry((await self._ecr.login(self.access())).registry, self.access())
+        access = self._config().images_access(parameters)
+        return Registry((await self._ecr.login(access)).registry, access)
 
     async def ready(self, registry: Registry, service: str, tags: Sequence[str]) -> tuple[bool, str]:
         """For a push to ECR: whether the repository was made just now, and the first of `tags` that is not taken."""
@@ -79,34 +73,36 @@ class Registries:
         passwords = await asyncio.to_thread(resolve_all, {host: one.password for host, one in known.items()})
         found = {host: Credentials(one.username, passwords[host]) for host, one in known.items()}
         for host in hosts:
-            if host not in found and (login := await self._ecr_login(host)) is not None:
-                found[host] = login
+            if host not in found and (login := await asyncio.to_thread(self._ecr_login, host)) is not None:
+                found[host] = Credentials(login.username, login.password)
         return found
 
-    async def _ecr_login(self, host: str) -> Credentials | None:
-        if region_of(host) is None and not await self._is_own(host):
-            return None
-        login = await self._ecr.login(self.access(), host if region_of(host) else None)
-        return Credentials(login.username, login.password)
+    def _ecr_login(self, host: str) -> Login | None:
+        """From a thread: to ECR's registry at that host, as the account that it is of; None when it is not ECR's.
 
-    async def _is_own(self, host: str) -> bool:
-        """Whether it is the registry that ECR itself names, which is another host behind a proxy."""
-        if all(each.target != "ecs" for each in self._config().environments.values()):
-            return False
-        try:
-            return (await self._ecr.login(self.access())).registry == host
-        except SeamlessError:
-            return False
+        Where no account of ours is its owner it is another one's, which may let ours in. Behind a proxy ECR names
+        another host than AWS's.
+        """
+        config = self._config()
+        is_ecr = region_of(host) is not None
+        if not is_ecr and all(each.target != "ecs" for each in config.environments.values()):
+            return None
+        ours = dict.fromkeys([config.images_access(), *(config.images_access(one) for one in config.services.values())])
+        if len(ours) > 1 or not is_ecr:
+            for access in ours:
+                with contextlib.suppress(SeamlessError):
+                    login = self._ecr.login_now(access, host if is_ecr else None)
+                    if login.registry == host or (is_ecr and account_of(login.registry) == account_of(host)):
+                        return login
+        return self._ecr.login_now(next(iter(ours)), host) if is_ecr else None
 
     def login(self, host: str) -> tuple[str, str] | None:
         """User name and password for a registry, from a thread; None when nothing is known of it."""
         known = self._config().registries.get(host)
         if known is not None:
             return known.username, resolve(known.password)
-        if region_of(host) is None:
-            return None
-        found = self._ecr.login_now(self.access(), host)
-        return found.username, found.password
+        found = self._ecr_login(host) if region_of(host) is not None else None
+        return None if found is None else (found.username, found.password)
 
     async def platforms(self, image: ImageRef) -> Sequence[str] | None:
         """What an image in a registry runs on; None: it is not there. Raises UnavailableError."""

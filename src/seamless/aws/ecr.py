@@ -7,6 +7,7 @@ a rollback needs is never gone. A repository that was there already is left as i
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
@@ -21,7 +22,7 @@ from seamless.errors import UnavailableError
 
 _FRESH: Final = timedelta(hours=1)  # that a token must be good for; ECR's are good for twelve
 _HOST: Final = re.compile(
-    r"[0-9]{12}\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)"
+    r"(?P<account>[0-9]{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)"
 )
 _LIFECYCLE: Final = {
     "rules": [
@@ -68,6 +69,24 @@ def region_of(host: str) -> str | None:
     return None if match is None else match["region"]
 
 
+def account_of(host: str) -> str | None:
+    """Whose registry of ECR a host is, None for any other registry's host."""
+    match = _HOST.fullmatch(host)
+    return None if match is None else match["account"]
+
+
+def repository_arn(repository: str) -> str | None:
+    """`<host>/<name>` of ECR -> its ARN; None for another registry's."""
+    host, _, name = repository.partition("/")
+    match = _HOST.fullmatch(host)
+    if match is None:
+        return None
+    from boto3 import Session
+
+    region = match["region"]
+    return f"arn:{Session().get_partition_for_region(region)}:ecr:{region}:{match['account']}:repository/{name}"
+
+
 class Ecr:
     """The registries of ECR that these accounts reach; tokens are kept until shortly before they expire."""
 
@@ -77,13 +96,9 @@ class Ecr:
 
     async def login(self, access: Aws, host: str | None = None) -> Login:
         """To the account's own registry, or to one of ECR by its host. Raises as `Account.call`."""
-        account = self._account(access, host)
-        known = self._fresh(account)
-        if known is None:
-            known = self._logins[account.access] = _login(await account.call("ecr", "get_authorization_token"))
-        return known
+        return await asyncio.to_thread(self.login_now, access, host)
 
-    def login_now(self, access: Aws, host: str) -> Login:
+    def login_now(self, access: Aws, host: str | None = None) -> Login:
         """As `login`, from a thread."""
         account = self._account(access, host)
         known = self._fresh(account)

@@ -300,10 +300,10 @@ def _execution_statements(facts: Facts, service: ServiceFacts, log_group: str) -
     ]
     if service.repository is not None:
         images = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
-        statements.append(_allow(images, [_arn("ecr", f"repository/{service.repository}")]))
+        statements.append(_allow(images, [_named_here("ecr", "repository/", service.repository)]))
         statements.append(_allow(["ecr:GetAuthorizationToken"], "*"))  # it knows no resources
     if service.parameters:
-        named = [_parameter_arn(name) for name in service.parameters]
+        named = [_named_here("ssm", "parameter/", name.removeprefix("/")) for name in service.parameters]
         statements.append(_allow(["ssm:GetParameters"], named))
     if service.secrets:
         named = [arn for name in service.secrets for arn in _secret_arns(name)]
@@ -317,8 +317,9 @@ def _allow(actions: list[str], resources: Any) -> Json:
     return {"Effect": "Allow", "Action": actions, "Resource": resources}
 
 
-def _parameter_arn(name: str) -> Any:
-    return name if name.startswith("arn:") else _arn("ssm", f"parameter/{name.removeprefix('/')}")
+def _named_here(service: str, kind: str, name: str) -> Any:
+    """An ARN as it is; a name as something of this account and region."""
+    return name if name.startswith("arn:") else _arn(service, f"{kind}{name}")
 
 
 def _secret_arns(name: str) -> list[Any]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from seamless.aws.cluster import active_services
+from seamless.aws.ecr import region_of
 from seamless.aws.errors import AwsDeniedError
 from seamless.aws.permissions import PERMISSIONS, Permission, Purpose, Scope, resources_of
 from seamless.aws.sessions import Account, Clouds
-from seamless.config import Config, Parameters, SecretRef
+from seamless.config import Aws, Config, Place, SecretRef
 from seamless.errors import SeamlessError
 from seamless.findings import Finding, error, failed, not_checked, ok, warning
 from seamless.model import Environment
 
 _MEND: Final = "see docs/aws.md"
 _ALLOW: Final = "allow {}; docs/aws.md has the whole policy"
-_SERVICES_MAX: Final = 10  # of one DescribeServices
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +41,66 @@ async def examine_aws(config: Config, clouds: Clouds) -> list[Finding]:
     found: list[Finding] = []
     sample = next(iter(config.services), "seamless")
     scope = Scope(parameter=_first(config, "ssm"), secret=_first(config, "secretsmanager"))
-    in_ecs = [one for one, settings in config.environments.items() if settings.target == "ecs"]
-    for environment in in_ecs:
-        access = config.aws_of(environment)
-        purposes: set[Purpose] = {"deploy", "images"}
-        subject = f"environments.{environment}"
-        cluster = config.environments[environment].cluster or "*"
-        found += await _examine(clouds.account(access), subject, purposes, replace(scope, cluster=cluster), sample)
-        found += await _environment(clouds.account(access), config, environment)
-    others: set[Purpose] = set(_other_purposes(config))
+    images = _images_accesses(config)
+    for one in _in_ecs(config):
+        account = clouds.account(one.place.access)
+        purposes: set[Purpose] = {"deploy", "images"} if one.place.access in images else {"deploy"}
+        found += await _examine(account, one.subject, purposes, replace(scope, cluster=one.place.cluster), sample)
+        found += await _cluster(account, one)
+        if "images" in purposes:
+            found.append(await _ecr(account, one.subject))
+            images.discard(one.place.access)
+    others: set[Purpose] = set(_other_purposes(config, images))
     if others:
-        found += await _examine(clouds.account(config.aws), "aws", others, scope, sample)
+        account = clouds.account(config.aws)
+        found += await _examine(account, "aws", others, scope, sample)
+        if "images" in others:
+            found.append(await _ecr(account, "aws"))
     return found or [not_checked("aws", "nothing in the configuration uses AWS")]
 
 
-def _other_purposes(config: Config) -> Iterator[Purpose]:
+@dataclass(frozen=True)
+class _InEcs:
+    """One cluster of ECS that is deployed to."""
+
+    environment: Environment
+    subject: str  # where it is configured
+    place: Place
+    services: Mapping[str, str]  # in ECS -> their names here
+
+
+def _in_ecs(config: Config) -> Iterator[_InEcs]:
+    """Each environment that is in ECS, and each other place that services of it have for themselves."""
+    for environment, settings in config.environments.items():
+        if settings.target != "ecs":
+            continue
+        common = config.place_of(environment)
+        places: dict[Place, dict[str, str]] = {common: {}}
+        for name, parameters in config.services.items():
+            if environment is Environment.PRODUCTION or parameters.use_staging:
+                services = places.setdefault(config.place_of(environment, parameters), {})
+                services[parameters.for_environment(environment).ecs.service or name] = name
+        for place, services in places.items():
+            first = next(iter(services.values()), "")
+            subject = f"environments.{environment}"
+            yield _InEcs(
+                environment, subject if place == common else f"services.{first}.{subject}.ecs", place, services
+            )
+
+
+def _images_accesses(config: Config) -> set[Aws]:
+    """Every account and region of ECR that is pushed to."""
+    pushed = [
+        one for one in config.services.values() if one.registry is None or region_of(one.registry.partition("/")[0])
+    ]
+    in_ecs = any(settings.target == "ecs" for settings in config.environments.values())
+    return {config.images_access(one) for one in pushed} if in_ecs else set()
+
+
+def _other_purposes(config: Config, images: set[Aws]) -> Iterator[Purpose]:
     """What `[aws]` itself is used for."""
+    if config.aws in images:
+        yield "images"
     if any(ref.ssm or ref.secretsmanager for ref in _references(config)):
         yield "secrets"
     if any(place.sns is not None for place in config.notify.values()):
@@ -173,51 +218,34 @@ def _told(action: str, resource: str) -> str:
     return action if resource == "*" else f"{action} on {resource}"
 
 
-async def _environment(account: Account, config: Config, environment: Environment) -> list[Finding]:
-    """The cluster, the services that are deployed there, and ECR."""
-    cluster = config.environments[environment].cluster
-    assert cluster is not None, "the configuration has one for every ecs environment"
-    subject = f"environments.{environment}.cluster"
-    services = {
-        parameters.for_environment(environment).ecs.service or name: name
-        for name, parameters in config.services.items()
-        if _deploys(parameters, environment)
-    }
+async def _cluster(account: Account, one: _InEcs) -> list[Finding]:
+    """The cluster, and the services that are deployed there."""
+    cluster, services = one.place.cluster, one.services
+    subject = f"{one.subject}.cluster"
+    up = f"seamless env up {one.environment}" + ("" if one.subject.startswith("env") else f" --cluster {cluster}")
     try:
         answer = await account.call("ecs", "describe_clusters", clusters=[cluster])
-        if not any(one["status"] == "ACTIVE" for one in answer["clusters"]):
-            mend = f"seamless env up {environment}, or name the right cluster and region"
+        if not any(each["status"] == "ACTIVE" for each in answer["clusters"]):
+            mend = f"{up}, or name the right cluster and region"
             return [error(subject, f"there is no active cluster {cluster} in {await account.region()}", mend)]
-        missing = await _missing(account, cluster, list(services))
+        there = {each["serviceName"] async for each in active_services(account, cluster, list(services))}
     except SeamlessError as problem:
         return [failed(subject, problem, mend=_MEND)]
+    missing = [name for name in services if name not in there]
     found = [ok(subject, f"{cluster} with {len(services) - len(missing)} of {len(services)} services")]
     found += [
         error(
             f"services.{services[name]}",
             f"the cluster {cluster} has no service {name}",
-            f"seamless env up {environment}, or set services.{services[name]}.ecs.service",
+            f"{up}, or set services.{services[name]}.ecs.service",
         )
         for name in missing
     ]
-    return [*found, await _ecr(account, environment)]
+    return found
 
 
-def _deploys(parameters: Parameters, environment: Environment) -> bool:
-    return environment is Environment.PRODUCTION or parameters.use_staging
-
-
-async def _missing(account: Account, cluster: str, names: list[str]) -> list[str]:
-    active: set[str] = set()
-    for start in range(0, len(names), _SERVICES_MAX):
-        batch = names[start : start + _SERVICES_MAX]
-        answer = await account.call("ecs", "describe_services", cluster=cluster, services=batch)
-        active |= {one["serviceName"] for one in answer["services"] if one["status"] == "ACTIVE"}
-    return [name for name in names if name not in active]
-
-
-async def _ecr(account: Account, environment: Environment) -> Finding:
-    subject = f"environments.{environment}.ecr"
+async def _ecr(account: Account, subject: str) -> Finding:
+    subject = f"{subject}.ecr"
     try:
         answer = await account.call("ecr", "get_authorization_token")
     except SeamlessError as problem:

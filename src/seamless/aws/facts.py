@@ -37,7 +37,7 @@ class ServiceFacts:
     health: str = ""  # the path that the placeholder answers, beside /
     target_group: str | None = None  # ARN; the service is public behind its load balancer
     reached_from: tuple[str, ...] = ()  # security groups of that load balancer
-    repository: str | None = None  # the ECR repository that its image is pulled from; None: another registry
+    repository: str | None = None  # of ECR, that its image is pulled from: name here, else ARN; None: not ECR's
     parameters: tuple[str, ...] = ()  # SSM parameters that its tasks are given, by name or ARN
     secrets: tuple[str, ...] = ()  # Secrets Manager's, by name or ARN
 

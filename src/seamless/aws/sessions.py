@@ -1,6 +1,6 @@
 """Calls of AWS's API: one method for all of them, from the event loop, in threads of its own.
 
-    account = clouds.account(config.aws_of(environment))
+    account = clouds.account(config.place_of(environment).access)
     answer = await account.call("ecs", "describe_services", cluster="prod", services=["payment"])
 
 Read calls and calls that may be repeated are retried by the SDK (its `standard` mode: throttling, lost

@@ -13,7 +13,13 @@ from seamless.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from seamless.client import Client
-    from seamless.wire import EnvironmentPlanJSON, EnvironmentRequest, ServiceFactsRequest, StackOperationJSON
+    from seamless.wire import (
+        EnvironmentJSON,
+        EnvironmentPlanJSON,
+        EnvironmentRequest,
+        ServiceFactsRequest,
+        StackOperationJSON,
+    )
 
 app = typer.Typer(no_args_is_help=True, help="Make, show and take down environments in AWS.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="staging or production.", callback=lambda name: _known(name))]
@@ -125,8 +131,11 @@ def up(
             _confirm(f"{'Make' if plan['action'] == 'create' else 'Change'} {name}?")
         asked["fingerprint"] = plan["fingerprint"]
         operation = agent.environments.up(name, asked)
-        code = _follow(session, agent, name, operation, plan["region"], as_json=as_json)
-    if code == 0 and plan["action"] == "create" and not as_json:
+        code = _follow(session, agent, name, operation, (plan["region"], plan["cluster"]), as_json=as_json)
+        show_settings = code == 0 and plan["action"] == "create" and not as_json
+        if show_settings:
+            show_settings = not agent.environments.show(name, region=region, cluster=cluster)["configured"]
+    if show_settings:
         from seamless.rendering.environments import settings_text
 
         print(f"\nTo deploy there, the configuration needs:\n\n{settings_text(name, plan['region'], plan['cluster'])}")
@@ -155,7 +164,8 @@ def show(
         if follow and stack is not None and stack["status"].endswith("_IN_PROGRESS"):
             action = {"CREATE": "create", "DELETE": "delete"}.get(stack["status"].partition("_")[0], "change")
             operation: StackOperationJSON = {"stack": stack, "since": stack["changed_at"], "action": action}
-            raise typer.Exit(_follow(session, agent, name, operation, found["region"], as_json=as_json))
+            where = (found["region"], found["cluster"])
+            raise typer.Exit(_follow(session, agent, name, operation, where, as_json=as_json))
     if as_json:
         print_json(found)
         return
@@ -201,7 +211,8 @@ def down(
             _need_terminal("--confirm NAME")
             confirm = typer.prompt(f"Type {name} to delete all this, its logs too")
         operation = agent.environments.down(name, confirm, region=region, cluster=cluster)
-        raise typer.Exit(_follow(session, agent, name, operation, found["region"], as_json=as_json))
+        where = (found["region"], found["cluster"])
+        raise typer.Exit(_follow(session, agent, name, operation, where, as_json=as_json))
 
 
 def _services(
@@ -211,25 +222,25 @@ def _services(
     found = dict(_service(one) for one in written)
     given = {key: value for key, value in common.items() if value is not None}
     if not found and not asked.get("remove") and (given or sys.stdin.isatty()):
-        known = _known_facts(agent, name, asked)
+        environment = _looked_at(agent, name, asked)
+        known, ours = environment["facts"], environment["configured_services"]
         if known is not None:
             there = {service["name"] for service in known["services"]} if given else set()
-            found = {one["name"]: {} for one in agent.services() if one["name"] in there}
+            found = {one: {} for one, in_ecs in ours.items() if in_ecs in there}
         else:
-            found = {one["name"]: {} if given else _ask_for(agent, one["name"]) for one in agent.services()}
+            found = {one: {} if given else _ask_for(agent, one) for one in ours}
     return {one: {**given, **facts} for one, facts in found.items()}  # type: ignore[typeddict-item]
 
 
-def _known_facts(agent: Client, name: str, asked: EnvironmentRequest) -> dict[str, Any] | None:
-    """Those of the environment when it is there. Of a person who names no region where none is configured, asks it."""
+def _looked_at(agent: Client, name: str, asked: EnvironmentRequest) -> EnvironmentJSON:
+    """The environment as it is. Of a person who names no region where none is configured, asks it."""
     try:
-        found = agent.environments.show(name, region=asked["region"], cluster=asked["cluster"])
+        return agent.environments.show(name, region=asked["region"], cluster=asked["cluster"])
     except ConfigError as error:
         if asked["region"] is not None or "no region" not in error.message or not sys.stdin.isatty():
             raise
         asked["region"] = typer.prompt("Region, such as eu-central-1")
-        found = agent.environments.show(name, region=asked["region"], cluster=asked["cluster"])
-    return found["facts"]
+        return agent.environments.show(name, region=asked["region"], cluster=asked["cluster"])
 
 
 def _service(written: str) -> tuple[str, ServiceFactsRequest]:
@@ -297,12 +308,14 @@ def _need_terminal(instead: str) -> None:
 
 
 def _follow(
-    session: Session, agent: Client, name: str, operation: StackOperationJSON, region: str, *, as_json: bool
+    session: Session, agent: Client, name: str, operation: StackOperationJSON, where: tuple[str, str], *, as_json: bool
 ) -> int:
-    """Shows the stack's progress to its end; returns the exit code. Interrupted, the stack goes on."""
+    """Shows the stack's progress to its end; returns the exit code. `where`: region and cluster. Interrupted, the stack
+    goes on.
+    """
     from seamless.cli.stack_progress import show_progress
 
-    steps = agent.environments.follow(name, operation, region=region)
+    steps = agent.environments.follow(name, operation, region=where[0], cluster=where[1])
     if as_json:
         code = 1
         for step in steps:

@@ -54,7 +54,7 @@ class EnvironmentCalls:
         return cast("StackOperationJSON", self._post(environment, "down", asked))
 
     def follow(
-        self, environment: str, operation: StackOperationJSON, *, region: str | None = None
+        self, environment: str, operation: StackOperationJSON, *, region: str | None = None, cluster: str | None = None
     ) -> Iterator[StackProgressJSON]:
         """Every event of the operation, and at last its result or error; across restarts of the agent, each once."""
         patience = Patience(_PATIENCE_S)
@@ -63,6 +63,7 @@ class EnvironmentCalls:
             "since": operation["since"],
             "action": operation["action"],
             "region": region,
+            "cluster": cluster,
         }
         shown = 0
         while True:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from seamless.config import values as v
 from seamless.config.table import Table
+from seamless.model import Environment
 
 
 class Aws(Table):
@@ -21,6 +23,14 @@ class Aws(Table):
     endpoint_url: v.Maybe[v.HttpUrl] = Field(
         default=None, description="where AWS's API answers, when not at its usual address (a proxy, a test)"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A cluster of ECS, and how to reach the account and region that it is in."""
+
+    access: Aws
+    cluster: str
 
 
 class EnvironmentSettings(Aws):
@@ -42,9 +52,14 @@ class EnvironmentSettings(Aws):
         return self
 
 
-class EcsService(Table):
-    """What an `ecs` environment has to know of a service. Its task definition lives in ECS."""
+class EcsService(Aws):
+    """What an `ecs` environment has to know of a service. Its task definition lives in ECS.
 
+    `cluster`, and the keys of `[aws]`, are for a service that is not where its environment is: in a cluster of its own,
+    perhaps in another region or account. They lie over the environment's, key by key.
+    """
+
+    cluster: v.Maybe[v.EcsName] = Field(default=None, description="the service's cluster; default: the environment's")
     service: v.Maybe[v.EcsName] = Field(default=None, description="the ECS service; default: the service's own name")
     container: v.Maybe[v.EcsName] = Field(
         default=None,
@@ -59,3 +74,19 @@ class EcsService(Table):
     before_deploy_timeout: v.Duration | None = Field(
         default=None, description="for that task to end; default: `deploy_timeout`"
     )
+
+
+def laid_over(*layers: Aws) -> Aws:
+    """How to reach AWS: each layer's keys over those of the ones before it."""
+    found = Aws()
+    for layer in layers:
+        found = found.model_copy(update=layer.model_dump(include=set(Aws.model_fields), exclude_none=True))
+    return found
+
+
+def place_of(aws: Aws, environment: Environment, settings: EnvironmentSettings, own: EcsService | None) -> Place:
+    """Where an environment is in ECS, or a service of it by its `own` table. A cluster that nothing names has the
+    environment's name.
+    """
+    own = own or EcsService()
+    return Place(laid_over(aws, settings, own), own.cluster or settings.cluster or environment.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from seamless.config.aws import place_of
 from seamless.config.models import Document, Parameters
 from seamless.config.problems import Problem, nearest
 from seamless.config.schema import KeyPath
@@ -20,6 +21,7 @@ def contradictions(document: Document) -> list[Problem]:
         found += _reads_like_a_run(document, name)
         found += _before_deploy_without_ecs(document, name, service)
         found += _secrets_of_the_host_in_ecs(document, name, service)
+        found += _staging_is_production(document, name, service)
     return [*found, *_unknown_services(document), *_shared_host_ports(document)]
 
 
@@ -57,6 +59,21 @@ def _secrets_of_the_host_in_ecs(document: Document, name: str, service: Paramete
                 yield Problem(
                     place, f"{environment.value} is in ECS, which reads secrets from ssm or secretsmanager only"
                 )
+
+
+def _staging_is_production(document: Document, name: str, service: Parameters) -> Iterator[Problem]:
+    """One service of ECS for both: what goes to staging would be in production at once."""
+    if not service.use_staging or any(each.target != "ecs" for each in document.environments.values()):
+        return
+    meant = []
+    for environment in Environment:
+        own = service.for_environment(environment).ecs
+        place = place_of(document.aws, environment, document.environments[environment], own)
+        meant.append((place, own.service or name))
+    if meant[0] == meant[1]:
+        where = f"{meant[0][1]} in the cluster {meant[0][0].cluster}"
+        text = f"staging and production are one and the same service of ECS, {where}; give one its own cluster or name"
+        yield Problem(("services", name), text)
 
 
 def _reads_like_a_run(document: Document, name: str) -> Iterator[Problem]:

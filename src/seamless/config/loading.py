@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 
-from seamless.config.aws import Aws, EnvironmentSettings
+from seamless.config.aws import Aws, EnvironmentSettings, Place, place_of
 from seamless.config.contradictions import contradictions
 from seamless.config.github import GitHub
 from seamless.config.models import Access, Agent, Document, Parameters, Registry, Retention
@@ -47,10 +47,21 @@ class Config:
     pipeline: Mapping[str, Any]
     written: Mapping[str, Mapping[str, Any]]  # by service
 
-    def aws_of(self, environment: Environment) -> Aws:
-        """How to reach AWS for an environment: its own keys over those of `[aws]`."""
-        own = self.environments[environment].model_dump(include=set(Aws.model_fields), exclude_none=True)
-        return self.aws.model_copy(update=own)
+    def place_of(self, environment: Environment, service: Parameters | None = None) -> Place:
+        """Where an environment is in ECS, or a service of it that may be elsewhere."""
+        own = None if service is None else service.for_environment(environment).ecs
+        return place_of(self.aws, environment, self.environments[environment], own)
+
+    def images_access(self, service: Parameters | None = None) -> Aws:
+        """The account and region of ECR: `[aws]`, and when that says nothing where ECS is, production before staging.
+
+        `service`: the one whose images they are, which may be elsewhere than its environments.
+        """
+        if self.aws != Aws():
+            return self.aws
+        order = (Environment.PRODUCTION, Environment.STAGING)
+        in_ecs = [each for each in order if self.environments[each].target == "ecs"]
+        return self.place_of(in_ecs[0], service).access if in_ecs else self.aws
 
     def parameter_sources(self, service: str) -> dict[str, Source]:
         """Dotted parameter (`env.NODE_ENV`, `limits.cpus`) -> where its value comes from. Raises NotFoundError."""
