@@ -31,6 +31,7 @@ SHARED = frozenset(
         "patterns",
         "programs",
         "secretrefs",
+        "tomlfile",
         "transitions",
         "wire",
         "wire_github",

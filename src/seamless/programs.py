@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from seamless.errors import UnavailableError
 
@@ -54,6 +54,10 @@ class Captured:
 
 class ProgramTimeoutError(Exception):
     """The program did not end in time and was killed with its process group; the message says what was too long."""
+
+
+# How git serves a repository of this host that belongs to another user: to this one call, and only to read.
+LOCAL_UPLOAD_PACK: Final = "git -c 'safe.directory=*' upload-pack"
 
 
 def base_environment() -> dict[str, str]:

@@ -24,8 +24,8 @@ _TEMPLATE: Final = """\
 # install = "npm ci"          # prepares the workspace
 # code_quality = "npm run lint"
 # unit_test = "npm test"
-use_staging = {staging}            # {staging_why}
-auto_deploy = {auto_deploy}           # {auto_deploy_why}
+use_staging = {staging:15} # {staging_why}
+auto_deploy = {auto_deploy:15} # {auto_deploy_why}
 {forge}
 # [registries."ghcr.io"]      # log-ins, to pull and to push
 # username = "acme"
@@ -42,7 +42,7 @@ auto_deploy = {auto_deploy}           # {auto_deploy_why}
 _FORGE_LINES: Final = {
     "git": """\
 # poll_interval = "60s"       # how often a repository is asked for new commits
-# git = {{ key = "{credentials}deploy_key", known_hosts = "/etc/seamless/known_hosts" }} # private repositories by ssh
+# git = {{ key = "{credentials}deploy_key" }} # for private repositories by ssh
 """,
     "github": """\
 # poll_interval = "60s"       # how often a repository is asked for new commits

@@ -16,17 +16,18 @@ def host() -> None:
 
 @app.command()
 def template() -> None:
-    """Print the CloudFormation template of a build host.
+    """Print the template of a build host in AWS.
 
-    One EC2 instance with an encrypted data volume, reached by Session Manager only; a role that may do what the agent
-    does in AWS; user data that installs Seamless and starts the agent. Everything about it is a parameter of the
-    stack. docs/build-host.md goes through it.
+    For CloudFormation: one EC2 instance with an encrypted data volume, reached by Session Manager only; a role that may
+    do what the agent does in AWS; user data that installs Seamless and starts the agent. Everything about it is a
+    parameter of the stack. docs/build-host.md goes through it.
 
     \b
     Examples:
       seamless host template > build-host.json
-      aws cloudformation deploy --stack-name build-host --template-file build-host.json \\
-          --capabilities CAPABILITY_IAM --parameter-overrides Vpc=vpc-… Subnet=subnet-… Zone=… Image=ami-… Source=https://…
+      aws cloudformation deploy --stack-name build-host \\
+          --template-file build-host.json --capabilities CAPABILITY_IAM \\
+          --parameter-overrides Vpc=… Subnet=… Zone=… Image=… Source=…
     """
     from seamless.aws.build_host import render
 

@@ -11,7 +11,7 @@ import typer
 
 from seamless.cli.first_config import FORGES, TARGETS, Answers, render
 from seamless.cli.session import Session, session_of
-from seamless.errors import ConfigError, RefusedError, UsageError
+from seamless.errors import ConfigError, RefusedError, SeamlessError, UsageError
 from seamless.paths import (
     SYSTEM_CONFIG,
     SYSTEM_DATA,
@@ -85,7 +85,9 @@ def init(
         return bool(typer.confirm(question, default=default))
 
     standard_place = str(SYSTEM_DATA if is_system else default_data_dir())
-    data_dir = answer(data_dir, "Where the agent's data lives", standard_place, lambda text: _wrong_folder(text, file))
+    data_dir = answer(
+        data_dir, "Where the agent's data lives", standard_place, lambda text: _wrong_folder(text, file, is_system)
+    )
     forge = answer(forge, "Where the code lives (github/git)", "git", _one_of(FORGES))
     target = answer(target, "Where services are deployed (docker/ecs)", "docker", _one_of(TARGETS))
     asked = "AWS region, Enter for the AWS profile's own" if target == "ecs" else None
@@ -96,10 +98,23 @@ def init(
     socket = str(SYSTEM_SOCKET) if is_system else None
     _write(file, render(Answers(data_dir, socket, forge, staging, auto_deploy, target, region, webhooks)))
     print(f"wrote {file}")
-    url = answer(service, "The first service's repository, Enter for none yet", "", lambda text: None)
-    if url:
-        services.add_service(session_with(session, file), services.Wanted(url), ask=may_ask)
+    if service is None and may_ask:
+        _ask_for_service(session_with(session, file))
+    elif service:
+        services.add_service(session_with(session, file), services.Wanted(service), ask=may_ask)
     print(f"next: {'sudo seamless agent install' if is_system else 'seamless agent start'}, then seamless doctor")
+
+
+def _ask_for_service(session: Session) -> None:
+    """The first service; a repository that cannot be had is asked for again."""
+    from seamless.cli import asking, services
+
+    while url := asking.ask("The first service's repository, Enter for none yet", "", lambda text: None):
+        try:
+            services.add_service(session, services.Wanted(url), ask=True)
+            return
+        except SeamlessError as error:
+            print(f"  {error.message}. {error.hint or ''}".rstrip())
 
 
 def session_with(session: Session, file: Path) -> Session:
@@ -129,7 +144,9 @@ def _webhooks(url: str) -> dict[str, Any]:
     return {"agent": {"webhooks": {"listen": "127.0.0.1:8787", "secret": {"env": "NONE"}, "public_url": url}}}
 
 
-def _wrong_folder(text: str, file: Path) -> str | None:
+def _wrong_folder(text: str, file: Path, is_system: bool) -> str | None:
+    if is_system and not Path(text).is_absolute():
+        return f"an absolute path, such as {SYSTEM_DATA}: a service has no folder that it counts from"
     if (wrong := _wrong("data_dir", {"agent": {"data_dir": text}}, file)) is not None:
         return wrong
     folder = resolve(text, file)

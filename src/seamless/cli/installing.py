@@ -213,7 +213,7 @@ def ask_systemd(verb: str) -> None:
     if not is_booted():
         raise UnavailableError(
             f"{UNIT_FILE} is installed, and systemd does not run this host",
-            hint="start it in the foreground, as its user: seamless agent run",
+            hint="take it out again: sudo seamless agent uninstall; then the agent starts without systemd",
         )
     done = subprocess.run(["systemctl", verb, UNIT_NAME], check=False, stdout=subprocess.DEVNULL)
     if done.returncode != 0:

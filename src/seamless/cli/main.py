@@ -69,6 +69,7 @@ def seamless(
         Path | None,
         typer.Option(
             metavar="FILE",
+            readable=False,  # judged where it is read, like every other fault of it
             show_default=False,
             help="Configuration file. Else $SEAMLESS_CONFIG, ./seamless.toml, ~/.config/seamless/config.toml, "
             "/etc/seamless/config.toml.",
@@ -76,7 +77,9 @@ def seamless(
     ] = None,
     socket: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", show_default=False, help="The agent's socket. Else $SEAMLESS_SOCKET."),
+        typer.Option(
+            metavar="PATH", readable=False, show_default=False, help="The agent's socket. Else $SEAMLESS_SOCKET."
+        ),
     ] = None,
     host_url: Annotated[
         str | None,

@@ -14,6 +14,7 @@ from typing import Final
 from seamless.discovery import Files
 from seamless.discovery.files import TEXT_MAX
 from seamless.errors import UnavailableError
+from seamless.programs import LOCAL_UPLOAD_PACK
 
 _CLONE_S: Final = 120.0
 _READ_S: Final = 30.0
@@ -31,11 +32,16 @@ def look_into(url: str, branch: str | None = None) -> Iterator[Look]:
     with tempfile.TemporaryDirectory(prefix="seamless-look-") as folder:
         path = Path(folder, "repository")
         named = [f"--branch={branch}"] if branch else []
-        small = ["--depth=1", f"--filter=blob:limit={TEXT_MAX}"] if "://" in url or ":" in url.partition("/")[0] else []
-        clone = ("clone", "--quiet", "--bare", "--single-branch", *small, *named, "--", url, str(path))
+        is_remote = "://" in url or ":" in url.partition("/")[0]
+        small = ["--depth=1", f"--filter=blob:limit={TEXT_MAX}"]
+        local = ["--no-local", f"--upload-pack={LOCAL_UPLOAD_PACK}"]
+        how = [*(small if is_remote else local), *named]
+        clone = ("clone", "--quiet", "--bare", "--single-branch", *how, "--", url, str(path))
         _git(None, *clone, what=f"{url} cannot be read", timeout_s=_CLONE_S)
         head = _git(path, "symbolic-ref", "--short", "HEAD", what=f"{url} has no branch").decode().strip()
-        names = _git(path, "ls-tree", "-r", "-z", "--name-only", "HEAD", what=f"{url} has no commit yet")
+        names = _git(
+            path, "ls-tree", "-r", "-z", "--name-only", "HEAD", what=f"{url} has no commit yet", hint=_NO_COMMIT
+        )
         paths = [os.fsdecode(name) for name in names.split(b"\0") if name]
 
         def read(name: str) -> str:
@@ -48,7 +54,7 @@ def look_into(url: str, branch: str | None = None) -> Iterator[Look]:
         yield Look(Files(paths, read), head)
 
 
-def _git(folder: Path | None, *arguments: str, what: str, timeout_s: float = _READ_S) -> bytes:
+def _git(folder: Path | None, *arguments: str, what: str, hint: str | None = None, timeout_s: float = _READ_S) -> bytes:
     place = ["-C", str(folder)] if folder else []
     env = {
         **os.environ,
@@ -71,10 +77,13 @@ def _git(folder: Path | None, *arguments: str, what: str, timeout_s: float = _RE
     except subprocess.TimeoutExpired:
         raise UnavailableError(f"{what}: git was not done after {timeout_s:.0f} s", hint=_HINT) from None
     if done.returncode != 0:
+        if hint is not None:  # git's own words would say less
+            raise UnavailableError(what, hint=hint)
         said = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
         word = said[0].removeprefix("fatal: ") if said else f"git ended with {done.returncode}"
         raise UnavailableError(f"{what}: {word}", hint=_HINT)
     return done.stdout
 
 
+_NO_COMMIT: Final = "Push a first one; or add the service unseen: --no-inspect"
 _HINT: Final = "If you are to have access, try git ls-remote; to add the service unseen: --no-inspect"

@@ -111,7 +111,7 @@ def add_service(session: Session, wanted: Wanted, *, ask: bool) -> None:
     for one in suggestions:
         key = tuple(one.key.split("."))
         if key not in given and (one.value or editing.pipeline_sets(text, key)):
-            values[key] = _settle(one, may_ask)
+            values[key] = _on_lines(_settle(one, may_ask))
     values |= given
     written = editing.differing(text, session.config_file, name, values)
     edit = editing.add_service(name, written)
@@ -148,6 +148,11 @@ def _inspect(place: str, given: Mapping[tuple[str | int, ...], Any], may_ask: bo
         if wanted is None and look.branch not in (None, "main"):
             found.append(Suggestion("branch", str(look.branch), "the repository's own branch"))
     return folder, found
+
+
+def _on_lines(value: Any) -> Any:
+    """A script of several lines ends its last one too, so that the quotes after it have a line of their own."""
+    return f"{value}\n" if isinstance(value, str) and "\n" in value and not value.endswith("\n") else value
 
 
 def _settle(one: Suggestion, may_ask: bool) -> Any:

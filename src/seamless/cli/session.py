@@ -59,22 +59,15 @@ class Session:
 
     @cached_property
     def _agent_table(self) -> dict[str, Any]:
-        import tomllib
-
         try:
             file = self.config_file
         except ConfigError:
             if self.config is not None:
                 raise
             return {}
-        try:
-            table = tomllib.loads(file.read_text(encoding="utf-8")).get("agent", {})
-        except FileNotFoundError:
-            raise ConfigError(f"{file}: no such file") from None
-        except OSError as error:
-            raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
-        except ValueError as error:
-            raise ConfigError(f"{file}: is not TOML: {error}", hint="Or name the socket: --socket PATH") from None
+        from seamless.tomlfile import read_toml
+
+        table = read_toml(file).get("agent", {})
         return table if isinstance(table, dict) else {}
 
     def agent(self) -> Client:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -23,11 +20,9 @@ from seamless.config.secret import SecretRef
 from seamless.config.values import FileContext
 from seamless.errors import ConfigError, NotFoundError
 from seamless.model import Environment
+from seamless.tomlfile import read_toml, shown
 
 Source = Literal["service", "pipeline", "default"]
-
-_FILE_MAX: Final = 2**20  # bytes
-_TOML_PLACE: Final = re.compile(r"(.*) \(at (line \d+, column \d+|end of document)\)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +75,7 @@ class Config:
 
 def load_config(path: Path) -> Config:
     """Reads and checks the whole file. Raises ConfigError, one problem a line, each with the file and the key."""
-    shown = _shown(path)
-    try:
-        with path.open("rb") as file:
-            content = file.read(_FILE_MAX + 1)
-    except OSError as error:
-        raise ConfigError(f"{shown}: cannot be read: {_reason(error)}") from error
-    if len(content) > _FILE_MAX:
-        raise ConfigError(f"{shown}: is larger than 1 MiB, which no configuration needs")
-    return config_from(_parsed(content, shown), path)
+    return config_from(read_toml(path), path)
 
 
 def config_from(data: Mapping[str, Any], path: Path) -> Config:
@@ -103,7 +90,7 @@ def config_from(data: Mapping[str, Any], path: Path) -> Config:
     placed = [Problem(_origin(problem.path, services, pipeline), problem.text) for problem in problems]
     placed += _pipeline_problems(data, FileContext(path.absolute().parent))
     if placed or document is None:
-        lines = dict.fromkeys(f"{_shown(path)}: {problem}" for problem in placed)
+        lines = dict.fromkeys(f"{shown(path)}: {problem}" for problem in placed)
         raise ConfigError("\n".join(lines))
     github = _logged_in(document)
     return Config(
@@ -131,20 +118,6 @@ def _logged_in(document: Document) -> GitHub:
 
 def _with_token(service: Parameters, github: GitHub) -> Parameters:
     return service.model_copy(update={"git": github.credentials_for(service.repo, service.git)})
-
-
-def _parsed(content: bytes, shown: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{shown}: line {line}: is not UTF-8 text") from error
-    except RecursionError:
-        raise ConfigError(f"{shown}: is nested too deeply") from None
-    except ValueError as error:  # besides TOMLDecodeError: numbers too long for Python
-        match = _TOML_PLACE.fullmatch(str(error))
-        text, place = (match[1], match[2]) if match else (str(error), "not TOML")
-        raise ConfigError(f"{shown}: {place}: {text[:1].lower()}{text[1:]}") from error
 
 
 def _validated(data: Mapping[str, Any], services: Any, context: FileContext) -> tuple[Document | None, list[Problem]]:
@@ -184,17 +157,3 @@ def _origin(path: KeyPath, services: Mapping[str, Any], pipeline: Mapping[str, A
 def _table(data: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = data.get(key, {})
     return value if isinstance(value, dict) else {}
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or type(error).__name__).lower()
-
-
-def _shown(path: Path) -> str:
-    """As short as it is clear: relative when it is below the working directory, unless that is / (the daemon's)."""
-    try:
-        folder = os.getcwd()
-    except FileNotFoundError:  # the folder was removed under us
-        return str(path)
-    path = Path(folder, path)
-    return str(path.relative_to(folder) if folder != "/" and path.is_relative_to(folder) else path)

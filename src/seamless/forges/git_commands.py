@@ -15,7 +15,7 @@ from typing import Final
 
 from seamless.forges import Credentials
 from seamless.forges.remotes import Remote, Transport
-from seamless.programs import Program, base_environment
+from seamless.programs import LOCAL_UPLOAD_PACK, Program, base_environment
 
 _CONFIG: Final[Mapping[str, str]] = {
     "core.attributesFile": "/dev/null",
@@ -45,8 +45,6 @@ _CREDENTIAL_HELPER: Final = (
     '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" '
     '"$SEAMLESS_GIT_USERNAME" "$SEAMLESS_GIT_PASSWORD"; }; f'
 )
-# Only this call may read a local repository that belongs to another user.
-_LOCAL_UPLOAD_PACK: Final = "git -c 'safe.directory=*' upload-pack"
 _SSH_CONNECT_S: Final = 15
 
 
@@ -182,7 +180,7 @@ def _options(config: Mapping[str, str]) -> list[str]:
 
 
 def _upload_pack(remote: Remote) -> list[str]:
-    return [f"--upload-pack={_LOCAL_UPLOAD_PACK}"] if remote.transport is Transport.LOCAL else []
+    return [f"--upload-pack={LOCAL_UPLOAD_PACK}"] if remote.transport is Transport.LOCAL else []
 
 
 def _ssh_path(path: Path) -> str:
