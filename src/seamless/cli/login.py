@@ -171,7 +171,9 @@ def create(context: typer.Context, service: Service, as_json: AsJson = False) ->
 
 @webhook.command("check")
 def check_webhook(context: typer.Context, service: Service, as_json: AsJson = False) -> None:
-    """Have GitHub send its ping again, and see whether it arrives here.
+    """See whether GitHub's ping arrives here.
+
+    GitHub is asked to send it again.
 
     \b
     Examples:
