@@ -123,6 +123,7 @@ def test_errors_have_one_shape(shop: Shop, http: httpx.Client) -> None:
         ("GET", "/v1/runs/web/stages/build/log/search?pattern=x", {}, 404, "not_found", 2),
         ("POST", "/v1/services/web/release", {}, 409, "refused", 5),
         ("POST", "/v1/services/web/local-runs?commit=x", {}, 400, "usage", 2),
+        ("POST", "/v1/github/token", {"json": {"token": "", "store": False}}, 400, "usage", 2),
     ]
     for method, path, request, status, code, exit_code in cases:
         answer = http.request(method, path, **request)  # type: ignore[arg-type]

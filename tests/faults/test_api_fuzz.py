@@ -18,6 +18,7 @@ from schemathesis.core.errors import InvalidSchema
 from schemathesis.generation import GenerationMode
 
 from e2e.conftest import Shop
+from harness.invariants import assert_accounted_for
 from seamless import wire
 from seamless.transitions import RUN_ENDED
 
@@ -61,6 +62,7 @@ def test_every_operation_answers_as_it_says_to_whatever_is_sent(shop: Shop, http
     for run in shop.agent.client.runs(limit=1000):
         shop.agent.wait_run(run["id"], RUN_ENDED)
     assert "Traceback" not in shop.agent.said(), shop.agent.said()[-5000:]
+    assert_accounted_for(shop.agent)
 
 
 def _fuzz(operation: Any, mode: GenerationMode, http: httpx.Client) -> None:

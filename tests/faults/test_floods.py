@@ -13,6 +13,7 @@ import pytest
 
 from e2e.conftest import Shop
 from harness.agents import Agent, stages
+from harness.invariants import assert_accounted_for
 from seamless.transitions import RUN_ENDED
 
 pytestmark = pytest.mark.engine
@@ -78,6 +79,7 @@ def test_four_floods_at_once_with_clients_that_never_read(shop: Shop) -> None:
                 assert lines[0].startswith(b"000001 the quick")
                 assert lines[-1].startswith(b"300000 the quick")
         assert memory_mib(agent) - before_mib < 64
+    assert_accounted_for(agent)
 
 
 def test_a_line_of_fifty_megabytes_bytes_of_all_kinds_and_escapes(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,3 +101,4 @@ def test_a_line_of_fifty_megabytes_bytes_of_all_kinds_and_escapes(shop: Shop, mo
     for control in ("\x1b]", "\x1b[2J", "\x9b", "\u202e", "\x07"):
         assert control not in shown
     assert "red" in shown
+    assert_accounted_for(agent)

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from e2e.conftest import Shop
+from harness.invariants import assert_accounted_for
 from harness.racing import race
 
 ROUNDS = 6
@@ -22,3 +23,4 @@ def test_of_a_hundred_who_approve_or_reject_one_wins(shop: Shop) -> None:
     print(f"seed {seed}")  # shown when it fails
     rng = random.Random(seed)
     assert {race(shop.agent, rng) for _ in range(ROUNDS)} <= {"approve", "reject"}
+    assert_accounted_for(shop.agent)

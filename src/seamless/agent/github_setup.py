@@ -55,8 +55,6 @@ class GitHubSetup:
     async def store_token(self, token: str, who: str) -> list[Finding]:
         """Keeps a token that GitHub takes, 0600, and says what it may do. Raises RefusedError for one that it does
         not take, ConfigError when it cannot be stored."""
-        if len(token) < SECRET_MIN or not token.isascii() or not token.isprintable() or " " in token:
-            raise UsageError("that is no token", hint="a token is one word, such as ghp_… or github_pat_…")
         target = self._token_file()
         found = await self._judge(token)
         await asyncio.to_thread(_write_secret, target, token)
@@ -83,6 +81,8 @@ class GitHubSetup:
         return reference.file
 
     async def _judge(self, token: str) -> list[Finding]:
+        if len(token) < SECRET_MIN or not token.isascii() or not token.isprintable() or " " in token:
+            raise UsageError("that is no token", hint="a token is one word, such as ghp_… or github_pat_…")
         login = await self._resources.github.login_of(token)
         host = web_location(self._resources.config().github.api_url)
         found = [findings.ok("token", f"{host} takes it, as {login}" if login else f"{host} takes it")]
