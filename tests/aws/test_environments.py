@@ -259,6 +259,22 @@ def test_a_service_is_added_and_removed(world: World) -> None:
     assert (refused.message, refused.hint) == ("gateway is not in staging", "there are payment, worker")
 
 
+def test_credentials_that_expire_in_mid_stack_do_not_lose_it(world: World) -> None:
+    """From the moment on in which the stack is being made; a second refusal of a call is told as expired."""
+    expired = [Refusal("ExpiredToken", status=403)] * 5
+
+    def expire() -> None:
+        world.moto.refuse("DescribeStacks", *expired)
+        world.moto.refuse("DescribeStackEvents", *expired)
+
+    world.moto.before("CreateStack", expire)
+    _, steps = world.up()
+    assert results(steps)["ok"]
+    told = [(step["event"]["resource"], step["event"]["status"]) for step in steps if "event" in step]
+    assert len(told) == len(set(told)) == 2 * len(template_of(world)["Resources"]) + 2
+    assert len(world.moto.called("CreateStack")) == 1
+
+
 # -- CloudFormation fails: a script each
 
 BREAKER = "Resource handler returned message: ECS Deployment Circuit Breaker was triggered."

@@ -113,11 +113,9 @@ class Environments:
         await self._audit(actor, "env_up", place, plan["action"])
         stack = place.stack
         if stack is None:
-            stack = await place.stacks.find(await place.stacks.create(place.stack_name, sent, tags))
+            stack = await place.stacks.create(place.stack_name, sent, tags)
         elif plan["action"] == "change":
             await place.stacks.update(stack, sent, tags)
-        if stack is None:
-            raise NotFoundError(f"the stack {place.stack_name} is gone as soon as it was made", hint="try again")
         return {"stack": _stack_json(stack), "since": since.isoformat(), "action": plan["action"]}
 
     async def down(

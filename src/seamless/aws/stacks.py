@@ -13,7 +13,7 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from seamless.aws.errors import AwsError
@@ -86,8 +86,8 @@ class Stacks:
         found: dict[str, Any] = json.loads(body) if isinstance(body, str) else body
         return found
 
-    async def create(self, name: str, template: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-        """Begins; returns the id. When it fails, all that was made is removed again, and so is the stack.
+    async def create(self, name: str, template: Mapping[str, Any], tags: Mapping[str, str]) -> Stack:
+        """Begins. When it fails, all that was made is removed again, and so is the stack.
 
         `template` is TemplateBody or TemplateURL.
         """
@@ -103,7 +103,7 @@ class Stacks:
             **template,
         )
         crash_point("stack.create:after_effect")
-        return str(answer["StackId"])
+        return Stack(answer["StackId"], name, "CREATE_IN_PROGRESS", None, tags, datetime.now(UTC))
 
     async def update(self, stack: Stack, template: Mapping[str, Any], tags: Mapping[str, str]) -> bool:
         """Begins; False when there is nothing to change. When it fails, CloudFormation goes back to what was."""
