@@ -393,7 +393,8 @@ class EnvironmentDownRequest(TypedDict):
 class GarbageJSON(TypedDict):
     """What was removed, or would be."""
 
-    kind: str  # "image", "log", "run", "checkout", "cache", "workspace"
+    kind: str  # "image", "log", "run", "checkout", "mirror", "cache", "workspace"; "packed": a log takes less room now
     name: str
     why: str
     bytes: int | None
+    kept: str | None  # why it could not be removed

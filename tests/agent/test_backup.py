@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from seamless.agent import backup
 from seamless.agent.backup import RESTORED, RESTORING, BackupError, check_whole, restore, verify
+from seamless.agent.logs.packed import packing
 from seamless.agent.store import SCHEMA_VERSION, Store, StoreError, database
 from seamless.errors import ConfigError, RefusedError, SeamlessError, UnavailableError
 
@@ -54,6 +55,27 @@ def back_up(data: Path, file: Path) -> Path:
     file.write_bytes(b"".join(backup.stream(snapshot, data, data / "config.toml")))
     snapshot.unlink()
     return file
+
+
+def test_a_log_that_is_packed_while_the_backup_is_made_is_in_it(tmp_path: Path) -> None:
+    data = make(tmp_path / "data")
+    log = data / "logs/web/web-1/build.log"
+    content = log.read_bytes()
+    (log.parent / "build.idx.part").write_bytes(b"cut")
+    blocks = backup.stream(data / "seamless.db", data, data / "config.toml")
+    first = next(blocks)
+    for _ in packing(log):
+        pass
+    file = tmp_path / "backup.tar.gz"
+    file.write_bytes(first + b"".join(blocks))
+    with tarfile.open(file) as archive:
+        kept = {member.name: member for member in archive}
+        assert {"logs/web/web-1/build.log.gz", "logs/web/web-1/build.idx"} <= kept.keys()
+        assert not {"logs/web/web-1/build.log", "logs/web/web-1/build.idx.part"} & kept.keys()
+        packed = archive.extractfile(kept["logs/web/web-1/build.log.gz"])
+        assert packed is not None
+        assert gzip.decompress(packed.read()) == content
+    assert verify(file, tmp_path).files.keys() >= {"logs/web/web-1/build.log.gz"}
 
 
 def notes(data: Path) -> list[str]:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from e2e.conftest import Shop
+from e2e.conftest import Shop, until
 from harness.engine import docker
 
 pytestmark = pytest.mark.engine
@@ -15,7 +15,7 @@ SERVICE = """
 use_staging = false
 auto_deploy = true
 keep_images = 1
-unit_test = "mkdir -p coverage/deep; cat hello >coverage/deep/report"
+unit_test = "mkdir -p coverage/deep; cat hello >coverage/deep/report; seq 3000"
 artifacts = { unit_test = ["coverage/**/*"] }
 """
 RETENTION = '[retention]\nlogs = "0.1s"\ncheckouts = "0.1s"\n'
@@ -41,10 +41,11 @@ def test_what_was_kept_long_enough_goes_and_what_runs_stays(shop: Shop) -> None:
 
     dry = json.loads(agent.cli("gc", "--dry-run", "--json").stdout)
     found = {(one["kind"], one["name"].partition("@")[0]) for one in dry if one["kind"] != "checkout"}
-    assert found == {("image", "web"), ("log", "web-1")}
+    assert found == {("image", "web"), ("log", "web-1"), ("packed", "web-1"), ("packed", "web-2"), ("packed", "web-3")}
     assert any(one["kind"] == "checkout" for one in dry)
     assert here() == {"web-1", "web-2", "web-3"}
     assert agent.read_log("web-1", "build")
+    counted = agent.read_log("web-3", "unit_test")
 
     done = agent.cli("gc")
     assert done.returncode == 0, done.stderr
@@ -53,6 +54,9 @@ def test_what_was_kept_long_enough_goes_and_what_runs_stays(shop: Shop) -> None:
     assert agent.read_log("web-1", "build") == ""
     assert agent.cli("artifacts", "web-1", "--get", str(agent.folder / "gone")).returncode == 2
     assert agent.read_log("web-3", "build")
+    assert agent.read_log("web-3", "unit_test") == counted
+    assert list(agent.folder.rglob("logs/web/web-3/unit_test.log.gz"))
+    assert agent.cli("logs", "web-3", "unit_test", "--raw").stdout == counted
     assert agent.cli("gc").stdout == "nothing was kept too long\n"
 
     refused = agent.cli("rollback", "web", "--to", agent.client.run("web-1")["commit"])
@@ -69,3 +73,23 @@ def test_what_was_kept_long_enough_goes_and_what_runs_stays(shop: Shop) -> None:
     assert agent.cli("events", "--actor", "nobody-at-all").stdout == ""
     assert agent.cli("events", "--since", "2100-01-01").stdout == ""
     assert agent.cli("events", "--since", "yesterday").returncode == 2
+
+
+def test_the_mirror_of_a_repository_that_no_service_has_any_more_goes(shop: Shop) -> None:
+    agent = shop.agent
+    shop.start(SERVICE, more=RETENTION)
+    assert agent.run("web")["state"] == "success"
+    agent.await_clean()
+    (mirror,) = agent.folder.rglob("mirrors/*.git")
+    assert agent.cli("gc").returncode == 0
+    assert mirror.exists(), "a service has it"
+    (mirror.parent / "0123456789abcdef0123.new").mkdir()
+
+    assert agent.cli("service", "remove", "web", "--yes").returncode == 0
+    until(lambda: not agent.client.services())
+    found = json.loads(agent.cli("gc", "--json").stdout)
+    assert {one["name"] for one in found if one["kind"] == "mirror"} == {
+        str(shop.repository.path),
+        "0123456789abcdef0123.new",
+    }
+    assert list(mirror.parent.iterdir()) == []

@@ -25,6 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
 
 from seamless import __version__
+from seamless.agent.logs.packed import packed
 from seamless.agent.store import SCHEMA_VERSION, Store
 from seamless.errors import ConfigError, RefusedError, SeamlessError, UnavailableError
 from seamless.model import STAGE_ENVIRONMENT, CancelRequest, Run, utc_now
@@ -80,12 +81,19 @@ def stream(database: Path, data_dir: Path, config_file: Path) -> Iterator[bytes]
 
 def _tar(database: Path, data_dir: Path, config_file: Path) -> Iterator[bytes]:
     files: dict[str, dict[str, Any]] = {}
-    sources = [(_DATABASE, database), ("installation", data_dir / "installation"), ("config.toml", config_file)]
-    logs = sorted(path for path in (data_dir / "logs").rglob("*") if path.is_file() and not path.is_symlink())
-    sources += [(str(PurePosixPath("logs", path.relative_to(data_dir / "logs"))), path) for path in logs]
-    for name, path in sources:
-        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
-            yield from _entry(name, file, os.fstat(file.fileno()).st_size, files)
+    for name, path in (
+        (_DATABASE, database),
+        ("installation", data_dir / "installation"),
+        ("config.toml", config_file),
+    ):
+        yield from _entry(name, path, files)
+    folder = data_dir / "logs"
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
+        # What was packed since it was listed is in its packed file now.
+        for place in (path, packed(path)):
+            name = str(PurePosixPath("logs", place.relative_to(folder)))
+            if place.suffix != ".part" and name not in files:
+                yield from _entry(name, place, files)
     manifest = {
         "format": FORMAT,
         "version": __version__,
@@ -99,16 +107,21 @@ def _tar(database: Path, data_dir: Path, config_file: Path) -> Iterator[bytes]:
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-def _entry(name: str, file: IO[bytes], size: int, files: dict[str, dict[str, Any]]) -> Iterator[bytes]:
-    yield _header(name, size)
-    digest, missing = hashlib.sha256(), size
-    while missing:
-        chunk = file.read(min(_CHUNK, missing)) or bytes(min(_CHUNK, missing))  # cut meanwhile: its size is promised
-        digest.update(chunk)
-        missing -= len(chunk)
-        yield chunk
-    yield bytes(-size % tarfile.BLOCKSIZE)
-    files[name] = {"size": size, "sha256": digest.hexdigest()}
+def _entry(name: str, path: Path, files: dict[str, dict[str, Any]]) -> Iterator[bytes]:
+    """Nothing for a file that is not there."""
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        size = missing = os.fstat(file.fileno()).st_size
+        yield _header(name, size)
+        digest = hashlib.sha256()
+        while missing:
+            chunk = file.read(min(_CHUNK, missing)) or bytes(
+                min(_CHUNK, missing)
+            )  # cut meanwhile: the size is promised
+            digest.update(chunk)
+            missing -= len(chunk)
+            yield chunk
+        yield bytes(-size % tarfile.BLOCKSIZE)
+        files[name] = {"size": size, "sha256": digest.hexdigest()}
 
 
 def _header(name: str, size: int) -> bytes:

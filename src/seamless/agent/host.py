@@ -67,8 +67,10 @@ def add_host(app: FastAPI, host: Host) -> None:
     async def collect(actor: Peer, dry_run: bool = False) -> list[wire.GarbageJSON]:
         if not dry_run:
             operations.require(actor, Role.ADMIN, "collect garbage")
-        gone = await host.housekeeper.collect(dry_run=dry_run, actor=actor)
-        return [{"kind": one.kind, "name": one.name, "why": one.why, "bytes": one.size} for one in gone]
+        found = await host.housekeeper.collect(dry_run=dry_run, actor=actor)
+        return [
+            {"kind": one.kind, "name": one.name, "why": one.why, "bytes": one.size, "kept": one.kept} for one in found
+        ]
 
     @app.get("/v1/backup", response_class=Response)
     async def back_up(actor: Peer) -> Response:

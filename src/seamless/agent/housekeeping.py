@@ -1,8 +1,8 @@
-"""What is removed because it was kept long enough: images, logs, runs, checkouts, caches, kept workspaces.
+"""What is removed because it was kept long enough: images, logs, runs, checkouts, mirrors, caches, kept workspaces.
 
 By age and number each hour, and at once with shorter ages while the host is short of room. Never what runs, what a
 rollback would take, what a hold or an approval means, or what a run that has not ended stands on: the store decides
-that again in the transaction that gives each thing up, before it is removed.
+that again in the transaction that gives each thing up, before it is removed. Logs that stay are packed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +20,8 @@ from typing import Final
 
 from seamless.agent.resources import Resources
 from seamless.config import Parameters
-from seamless.errors import SeamlessError
+from seamless.errors import SeamlessError, StorageError
+from seamless.forges import StoredMirror
 from seamless.model import Actor, Image, short, utc_now
 from seamless.stages.build import image_repository, remove_image
 
@@ -30,14 +32,26 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Garbage:
-    """One thing that goes, or would."""
+class Collected:
+    """One thing that went, or would, or should have."""
 
-    kind: str  # "image", "log", "run", "checkout", "cache", "workspace"
+    kind: str  # "image", "log", "run", "checkout", "mirror", "cache", "workspace"; "packed": a log takes less room now
     name: str
     why: str
-    size: int | None  # bytes on the disk; None: not known without asking the engine
+    size: int | None  # bytes of the disk; None: not known before, or without asking the engine
+    kept: str | None = None  # why it could not be removed
+
+
+@dataclass(frozen=True, slots=True)
+class _Garbage:
+    kind: str
+    name: str
+    why: str
+    size: int | None
     remove: Callable[[], Awaitable[bool]]  # False: it is needed again
+
+    def told(self, kept: str | None = None) -> Collected:
+        return Collected(self.kind, self.name, self.why, self.size, kept)
 
 
 class Housekeeper:
@@ -58,23 +72,25 @@ class Housekeeper:
 
     async def collect(
         self, *, pressed: bool = False, dry_run: bool = False, actor: Actor | None = None
-    ) -> list[Garbage]:
-        """Removes what may go, and returns it; what cannot be removed is told in the log and tried again next time."""
-        gone: list[Garbage] = []
+    ) -> list[Collected]:
+        """Removes what may go, and returns it; what cannot be removed is told, and tried again next time."""
+        found: list[Collected] = []
         async with self._busy:
             async for garbage in self._found(pressed=pressed):
                 try:
                     if dry_run or await garbage.remove():
-                        gone.append(garbage)
+                        found.append(garbage.told())
                 except (SeamlessError, OSError) as error:
                     _log.warning("%s %s could not be removed: %s", garbage.kind, garbage.name, error)
-        if gone and not dry_run:
-            counts = {kind: sum(one.kind == kind for one in gone) for kind in dict.fromkeys(one.kind for one in gone)}
+                    found.append(garbage.told(kept=str(error)))
+            found += await self._packed(dry_run=dry_run)
+        counts = Counter(one.kind for one in found if one.kept is None)
+        if counts and not dry_run:
             name = None if actor is None else actor.name
             await self._resources.store.events.add("action" if name else "agent", "gc", actor=name, data=counts)
-        return gone
+        return found
 
-    async def _found(self, *, pressed: bool) -> AsyncIterator[Garbage]:
+    async def _found(self, *, pressed: bool) -> AsyncIterator[_Garbage]:
         """Runs before logs: the log of a run that goes, goes with it."""
         kept = self._resources.config().retention
         now = utc_now()
@@ -89,12 +105,30 @@ class Housekeeper:
             self._runs(now - timedelta(seconds=kept.runs), kept.keep_runs),
             self._logs(before(kept.logs)),
             self._trees(now if pressed else before(kept.checkouts)),
+            self._mirrors(before(kept.checkouts)),
             self._caches(before(kept.caches)),
         ):
             async for garbage in find:
                 yield garbage
 
-    async def _workspaces(self, pressed: bool) -> AsyncIterator[Garbage]:
+    async def _packed(self, *, dry_run: bool) -> list[Collected]:
+        """The logs of runs that are over take a fraction of their room from now on, and read as before."""
+        logs = self._resources.logs
+        done: list[Collected] = []
+        for folder in await asyncio.to_thread(_folders, self._resources.data_dir / "logs"):
+            run = folder.name
+            if not await asyncio.to_thread(logs.unpacked, run) or not await self._retention.is_over(run):
+                continue
+            saved = kept = None
+            try:
+                saved = None if dry_run else await logs.pack(run)
+            except StorageError as error:
+                _log.warning("%s", error.message)
+                kept = error.message
+            done.append(Collected("packed", run, "its run is over", saved, kept))
+        return done
+
+    async def _workspaces(self, pressed: bool) -> AsyncIterator[_Garbage]:
         """Those of failed runs go by themselves when their time is over; when room is short, before it."""
         views = [view for view in await self._resources.store.workspaces.all_views() if view.kept_until is not None]
         for run in dict.fromkeys(view.run for view in views) if pressed else ():
@@ -105,9 +139,9 @@ class Housekeeper:
                 await self._resources.workspaces.discard_views(expired)
                 return True
 
-            yield Garbage("workspace", run, "room is short", None, remove)
+            yield _Garbage("workspace", run, "room is short", None, remove)
 
-    async def _images(self) -> AsyncIterator[Garbage]:
+    async def _images(self) -> AsyncIterator[_Garbage]:
         services = self._resources.config().services
         default: int = Parameters.model_fields["keep_images"].default
         for service in await self._retention.image_services():
@@ -125,9 +159,9 @@ class Housekeeper:
                     return True
 
                 why = f"older than the {keep} that are kept"
-                yield Garbage("image", f"{service}@{short(image.commit)}", why, None, remove)
+                yield _Garbage("image", f"{service}@{short(image.commit)}", why, None, remove)
 
-    async def _runs(self, before: datetime, keep: int) -> AsyncIterator[Garbage]:
+    async def _runs(self, before: datetime, keep: int) -> AsyncIterator[_Garbage]:
         for run in await self._retention.runs_before(before, keep):
             folder = self._log_folder(run)
 
@@ -137,9 +171,11 @@ class Housekeeper:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
                 return True
 
-            yield Garbage("run", run, f"ended before {before:%Y-%m-%d}", await asyncio.to_thread(_size, folder), remove)
+            yield _Garbage(
+                "run", run, f"ended before {before:%Y-%m-%d}", await asyncio.to_thread(_size, folder), remove
+            )
 
-    async def _logs(self, before: datetime) -> AsyncIterator[Garbage]:
+    async def _logs(self, before: datetime) -> AsyncIterator[_Garbage]:
         for folder in await asyncio.to_thread(_folders, self._resources.data_dir / "logs"):
             if not await self._retention.has_ended_before(folder.name, before):
                 continue
@@ -151,9 +187,9 @@ class Housekeeper:
                 return True
 
             why = f"its run ended before {before:%Y-%m-%d}"
-            yield Garbage("log", folder.name, why, await asyncio.to_thread(_size, folder), remove)
+            yield _Garbage("log", folder.name, why, await asyncio.to_thread(_size, folder), remove)
 
-    async def _trees(self, before: datetime) -> AsyncIterator[Garbage]:
+    async def _trees(self, before: datetime) -> AsyncIterator[_Garbage]:
         for tree in await self._retention.unused_trees(before):
             folder = self._resources.data_dir / "trees" / tree
 
@@ -164,9 +200,31 @@ class Housekeeper:
                 return True
 
             why = f"not used since {before:%Y-%m-%d %H:%M}"
-            yield Garbage("checkout", tree, why, await asyncio.to_thread(_size, folder), remove)
+            yield _Garbage("checkout", tree, why, await asyncio.to_thread(_size, folder), remove)
 
-    async def _caches(self, before: datetime) -> AsyncIterator[Garbage]:
+    async def _mirrors(self, before: datetime) -> AsyncIterator[_Garbage]:
+        """Of repositories that no service and no run that goes on has."""
+
+        async def unused() -> dict[Path, StoredMirror]:
+            config, active = self._resources.config(), await self._resources.store.runs.active()
+            used = [*config.services.values(), *(Parameters.model_validate(run.parameters) for run in active)]
+            urls = {one.repo for one in used}
+            urls |= {one.integration_test.repo for one in used if one.integration_test and one.integration_test.repo}
+            others = await self._resources.forge.other_mirrors(urls)
+            return {one.folder: one for one in others if one.fetched_at < before}
+
+        for mirror in (await unused()).values():
+
+            async def remove(mirror: StoredMirror = mirror) -> bool:
+                if mirror.folder not in await unused():
+                    return False
+                await self._resources.forge.forget(mirror)
+                return True
+
+            why = f"no service has it, not fetched since {before:%Y-%m-%d}"
+            yield _Garbage("mirror", mirror.address, why, await asyncio.to_thread(_size, mirror.folder), remove)
+
+    async def _caches(self, before: datetime) -> AsyncIterator[_Garbage]:
         for service, path, layers in await self._retention.unused_caches(before):
             folders = [self._resources.data_dir / "caches" / layer for layer in layers]
 
@@ -177,7 +235,7 @@ class Housekeeper:
                 return True
 
             size = sum([await asyncio.to_thread(_size, folder) for folder in folders])
-            yield Garbage("cache", f"{service} {path}", f"no run since {before:%Y-%m-%d}", size, remove)
+            yield _Garbage("cache", f"{service} {path}", f"no run since {before:%Y-%m-%d}", size, remove)
 
     def _log_folder(self, run: str) -> Path:
         return self._resources.data_dir / "logs" / run.rpartition("-")[0] / run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -107,9 +108,9 @@ def gc(
 ) -> None:
     """Remove what was kept long enough.
 
-    Images, logs, runs, checkouts and caches, by the ages and numbers of [retention] and keep_images. The agent does
-    this by itself each hour, and at once when the host is short of room. What runs, what a rollback would take, and
-    what a hold, an approval or a running stage needs is never removed.
+    Images, logs, runs, checkouts, mirrors and caches, by the ages and numbers of [retention] and keep_images. Logs of
+    runs that are over are packed. The agent does this by itself each hour, and at once when the host is short of room.
+    What runs, what a rollback would take, and what a hold, an approval or a running stage needs is never removed.
 
     \b
     Examples:
@@ -118,15 +119,19 @@ def gc(
     """
     session = session_of(context)
     with session.agent() as agent:
-        gone = agent.gc(dry_run=dry_run)
+        found = agent.gc(dry_run=dry_run)
     if as_json:
-        print_json(gone)
+        print_json(found)
         return
     from seamless.logtext import plain
 
+    gone = [one for one in found if one["kept"] is None]
     for one in gone:
         size = "" if one["bytes"] is None else f"{one['bytes'] / 2**20:9.1f} MiB"
         session.console.print(f"{one['kind']:<10} {plain(one['name']):<40} {size:>13}  {plain(one['why'])}")
     total = sum(one["bytes"] or 0 for one in gone) / 2**20
     word = "would go" if dry_run else "removed"
     print(f"{word}: {len(gone)}, {total:.1f} MiB beside images" if gone else "nothing was kept too long")
+    for one in found:
+        if one["kept"] is not None:
+            print(f"seamless: {one['kind']} {plain(one['name'])} stays: {plain(one['kept'])}", file=sys.stderr)

@@ -272,7 +272,9 @@ class Retention(Table):
         default=100, description="the newest runs of each service, however old"
     )
     logs: v.Duration = Field(default=90 * 86400.0, description="logs of runs that have ended")
-    checkouts: v.Duration = Field(default=14 * 86400.0, description="checkouts that no run uses")
+    checkouts: v.Duration = Field(
+        default=14 * 86400.0, description="checkouts that no run uses, mirrors that no service has"
+    )
     caches: v.Duration = Field(default=30 * 86400.0, description="caches of services without a run")
 
 

@@ -12,7 +12,7 @@ File names and authors that are not UTF-8 come as text with escapes like `\\xe9`
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -71,6 +71,15 @@ class CommitInfo:
     author: str
     committed_at: datetime
     message: str  # whole, its subject included
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMirror:
+    """What is kept of one repository."""
+
+    folder: Path
+    address: str
+    fetched_at: datetime  # the last time that something new was fetched
 
 
 class RefNotFoundError(UsageError):
@@ -170,3 +179,9 @@ class Forge(Protocol):
 
     async def maintain(self, repository: Repository) -> None:
         """Packs the mirror when it is due (for idle times; holds up the mirror's fetches meanwhile)."""
+
+    async def other_mirrors(self, urls: Collection[str]) -> list[StoredMirror]:
+        """Those of none of these repositories, and what is left of mirrors that were half made or half removed."""
+
+    async def forget(self, mirror: StoredMirror) -> None:
+        """Removes a mirror, whole or not at all for whoever comes next. Waits for a fetch into it. Raises OSError."""

@@ -7,7 +7,7 @@ import contextlib
 import difflib
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,12 +20,13 @@ from seamless.forges import (
     RefNotFoundError,
     Repository,
     Resolved,
+    StoredMirror,
     history,
     symptoms,
 )
 from seamless.forges.checkout import check_out
 from seamless.forges.git_commands import NetworkCommands
-from seamless.forges.mirror import Mirror, Seen, ask
+from seamless.forges.mirror import Mirror, Seen, ask, other_mirrors, remove_mirror
 from seamless.forges.remotes import COMMIT, SHORT_COMMIT, Remote, check_commit, check_pattern, check_ref, parse
 
 _OLDEST_GIT: Final = (2, 38)  # merge-tree --write-tree
@@ -147,6 +148,16 @@ class GitForge:
         mirror = await self._mirror(repository)
         async with self._mirror_locks[mirror.path]:
             await mirror.maintain()
+
+    async def other_mirrors(self, urls: Collection[str]) -> list[StoredMirror]:
+        """See `Forge`."""
+        keys = {parse(Repository(url)).key for url in urls}
+        return await asyncio.to_thread(other_mirrors, self._commands.folder, keys)
+
+    async def forget(self, mirror: StoredMirror) -> None:
+        """See `Forge`."""
+        async with self._mirror_locks[mirror.folder]:
+            await asyncio.to_thread(remove_mirror, mirror.folder)
 
     async def _remote(self, repository: Repository) -> Remote:
         remote = parse(repository)

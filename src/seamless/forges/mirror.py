@@ -12,13 +12,21 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from seamless import programs
 from seamless.errors import InterruptedStageError, StorageError, UnavailableError
-from seamless.forges import CommitGoneError, MirrorDamagedError, RemoteProblem, git_commands, symptoms
+from seamless.forges import (
+    CommitGoneError,
+    MirrorDamagedError,
+    RemoteProblem,
+    StoredMirror,
+    git_commands,
+    symptoms,
+)
 from seamless.forges.git_commands import NetworkCommands
 from seamless.forges.remotes import Remote, printable
 
@@ -34,6 +42,7 @@ _CANNOT_WRITE: Final = re.compile(  # to this host's disk: what the server says 
     rb"^(?!remote:).*(?:no space left on device|out of diskspace|disk quota exceeded|unable to write)", re.I | re.M
 )
 _DAMAGE_MARK: Final = "damaged"
+_GONE: Final = ".gone"  # what a mirror is called while it is removed
 _FREE_SOME: Final = "look for free space and permissions in the agent's data_dir"
 _MADE_ANEW: Final = "it is made anew at the next fetch; if it happens again, check the disk"
 BRANCHES_AND_TAGS: Final = ("refs/seamless/heads/", "refs/seamless/tags/")  # as `fetch_all` found them
@@ -208,6 +217,30 @@ def _identity(mirror: Path) -> object | None:
         return None
     made = (mirror / "description").stat()
     return made.st_ino, made.st_mtime_ns
+
+
+def other_mirrors(folder: Path, keys: Collection[str]) -> list[StoredMirror]:
+    """What is in the folder of all mirrors and belongs to no remote of these keys, nor is being made. Blocking."""
+    found = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.name.partition(".")[0] in keys and path.suffix != _GONE:
+            continue
+        with contextlib.suppress(OSError):
+            last = path / "FETCH_HEAD"
+            fetched_at = datetime.fromtimestamp((last if last.exists() else path).stat().st_mtime, UTC)
+            address = path / "description"
+            told = address.read_text(encoding="utf-8").strip() if address.exists() else path.name
+            found.append(StoredMirror(path, told, fetched_at))
+    return found
+
+
+def remove_mirror(path: Path) -> None:
+    """Blocking. One that is killed half-way leaves something that `other_mirrors` finds."""
+    gone = path.with_suffix(_GONE)
+    if path != gone:
+        shutil.rmtree(gone, ignore_errors=True)
+        path.rename(gone)
+    shutil.rmtree(gone)
 
 
 def _is_whole(mirror: Path) -> bool:

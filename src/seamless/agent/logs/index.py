@@ -6,7 +6,7 @@ truth: bytes of the log beyond it are of a write that was cut off by the agent's
 
 from __future__ import annotations
 
-import os
+import contextlib
 import struct
 import time
 import zlib
@@ -17,6 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
+from seamless.agent.logs.packed import Readable, open_readable
 from seamless.agent.logs.redaction import Position
 
 _FIELDS: Final = struct.Struct("<QQQQIHH")
@@ -85,25 +86,25 @@ class IndexReader:
     """Reads an index, also while it is written. Without a file it is empty. Use as a context manager."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            self._fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self._count = os.fstat(self._fd).st_size // RECORD_SIZE
+        self._file: Readable | None = None
+        with contextlib.suppress(FileNotFoundError):
+            self._file = open_readable(path)
+        self._count = 0 if self._file is None else self._file.size // RECORD_SIZE
 
     def __enter__(self) -> IndexReader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
+        if self._file is not None:
+            self._file.__exit__()
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, number: int) -> Record:
-        if not 0 <= number < self._count:
+        if self._file is None or not 0 <= number < self._count:
             raise IndexError(number)
-        return Record.unpack(os.pread(self._fd, RECORD_SIZE, number * RECORD_SIZE)) or Record()
+        return Record.unpack(self._file.read(number * RECORD_SIZE, RECORD_SIZE)) or Record()
 
     def last(self, log_size: int) -> tuple[int, Record]:
         """The newest record that is whole and that the log's bytes bear out, and how many there are up to it."""

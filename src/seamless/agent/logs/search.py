@@ -7,7 +7,6 @@ other sequences are no part of the text.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from bisect import bisect_right
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from seamless.agent.logs.packed import Readable, open_readable
 from seamless.loglines import BLOCK, piece_at
 from seamless.logtext import Sanitiser
 
@@ -56,12 +56,11 @@ def search(
     Gives up when `budget_s` is over; `reached` then says where to go on. Blocking.
     """
     until = time.monotonic() + budget_s
-    with open(path, "rb", buffering=0) as log:
-        fd = log.fileno()
+    with open_readable(path) as log:
         found = Found(min(start, size))
         while (found.reached > 0) if backwards else (found.reached < size):
-            first, end = _chunk_before(fd, found.reached) if backwards else _chunk_from(fd, found.reached, size)
-            data = os.pread(fd, end - first, first)
+            first, end = _chunk_before(log, found.reached) if backwards else _chunk_from(log, found.reached, size)
+            data = log.read(first, end - first)
             hits = [hit for hit in _hits(expression, data, first) if (hit.offset < start) == backwards]
             for hit in reversed(hits) if backwards else hits:
                 if len(found.matches) == limit or found.size >= _ANSWER:
@@ -74,24 +73,24 @@ def search(
     return found
 
 
-def _chunk_from(fd: int, start: int, size: int) -> tuple[int, int]:
+def _chunk_from(log: Readable, start: int, size: int) -> tuple[int, int]:
     """Whole lines, from the one that holds `start` on; of a line longer than a chunk, whole pieces."""
     end = min(start + _CHUNK, size)
     if end < size:
-        newline = os.pread(fd, end - start, start).rfind(b"\n")
+        newline = log.read(start, end - start).rfind(b"\n")
         end = start + newline + 1 if newline >= 0 else end - end % BLOCK
-    return _line_start(fd, start), end
+    return _line_start(log, start), end
 
 
-def _chunk_before(fd: int, end: int) -> tuple[int, int]:
-    return _line_start(fd, max(0, end - _BACKWARD_CHUNK)), end
+def _chunk_before(log: Readable, end: int) -> tuple[int, int]:
+    return _line_start(log, max(0, end - _BACKWARD_CHUNK)), end
 
 
-def _line_start(fd: int, offset: int) -> int:
+def _line_start(log: Readable, offset: int) -> int:
     """Where the line begins that holds `offset`; of a line longer than a chunk, some piece before it."""
     low = max(0, offset - _CHUNK)
     low -= low % BLOCK
-    newline = os.pread(fd, offset - low, low).rfind(b"\n")
+    newline = log.read(low, offset - low).rfind(b"\n")
     return low + BLOCK if newline < 0 and low else low + newline + 1
 
 
@@ -139,9 +138,9 @@ def line_at(path: Path, offset: int) -> tuple[int, int]:
     """The number (from 1) and the start of the line that holds `offset`. Blocking; reads all before it."""
     lines = 0
     start = 0
-    with open(path, "rb", buffering=0) as log:
+    with open_readable(path) as log:
         for base in range(0, offset, _CHUNK):
-            data = os.pread(log.fileno(), min(_CHUNK, offset - base), base)
+            data = log.read(base, min(_CHUNK, offset - base))
             if count := data.count(b"\n"):
                 lines += count
                 start = base + data.rfind(b"\n") + 1
@@ -151,9 +150,9 @@ def line_at(path: Path, offset: int) -> tuple[int, int]:
 def start_of_line(path: Path, size: int, number: int) -> tuple[int, int]:
     """The number and the start of line `number` (from 1), or of the last one when there are not so many. Blocking."""
     missing = number - 1  # newlines before it that have not been seen yet
-    with open(path, "rb", buffering=0) as log:
+    with open_readable(path) as log:
         for base in range(0, size if missing > 0 else 0, _CHUNK):
-            data = os.pread(log.fileno(), min(_CHUNK, size - base), base)
+            data = log.read(base, min(_CHUNK, size - base))
             if (count := data.count(b"\n")) < missing:
                 missing -= count
                 continue

@@ -1,7 +1,8 @@
 """The logs of stages on disk: `<root>/<service>/<run>/<stage>.log`, each with its index.
 
 A log is recorded once at a time and read by any number of readers. Readers see what an index record
-covers, so a byte that was seen once stays where it is, whatever kills the agent.
+covers, so a byte that was seen once stays where it is, whatever kills the agent. When its run is over, both
+are packed (`packed`), and nobody who reads sees a difference.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from seamless.agent.logs.follower import SpoolFollower
 from seamless.agent.logs.index import IndexReader, Record
+from seamless.agent.logs.packed import WORTH_IT, Readable, open_readable, packed, packing
 from seamless.agent.logs.recording import Recording, in_thread, outlast, reported
 from seamless.agent.logs.redaction import Patterns
 from seamless.agent.logs.search import Found, line_at, search, start_of_line
@@ -31,6 +34,7 @@ _LOOK_AGAIN_S: Final = (0.01, 0.04)  # after something was seen; the longest, re
 _THREADS: Final = 4
 _FOLLOW_CHUNK: Final = 256 * 1024
 _SEARCHERS: Final = 2  # threads; who searches must not hold up who records
+_DONE: Final = object()
 _SEARCH_S: Final = 0.25  # of one call; then the client says whether it still wants to know
 
 
@@ -235,6 +239,29 @@ class LogStore:
 
         return await in_thread(self._searchers, look)
 
+    def unpacked(self, run: str) -> list[Path]:
+        """Files of the run's logs that are worth packing, and are not packed yet. A few system calls."""
+        logs = [LogId(run, stage).path(self._root) for stage in StageName]
+        return [file for log in logs for file in (log, log.with_suffix(".idx")) if _disk_of(file) > WORTH_IT]
+
+    async def pack(self, run: str) -> int:
+        """Packs the logs of a run that is over; returns how many bytes of disk that gave back.
+
+        They read as before, also while it is done. Given up half-way, or failed, they are as they were. Raises
+        StorageError.
+        """
+        if any(LogId(run, stage) in self._recordings for stage in StageName):
+            raise ProgrammingError(f"a log of {run} is being recorded")
+        saved = 0
+        for file in self.unpacked(run):
+            saved += _disk_of(file)
+            with reported(run), contextlib.closing(packing(file)) as steps:
+                # In steps, so that whoever searches waits for one at most.
+                while await in_thread(self._searchers, partial(next, steps, _DONE)) is not _DONE:
+                    pass
+            saved -= _disk_of(packed(file))
+        return saved
+
     async def line_at(self, log: LogId, offset: int) -> tuple[int, int]:
         """The number (from 1) and the start of the line that holds `offset`."""
         path = log.path(self._root)
@@ -260,21 +287,32 @@ def _open_spool(path: Path) -> Spool:
         return Spool(Path(os.devnull))
 
 
+def _disk_of(file: Path) -> int:
+    try:
+        return file.stat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
+
+
 def _last(path: Path) -> Record:
     try:
-        size = path.stat().st_size
+        with open_readable(path) as log:
+            return _last_of(log, path)
     except FileNotFoundError:
         return Record()
+
+
+def _last_of(log: Readable, path: Path) -> Record:
     with IndexReader(path.with_suffix(".idx")) as index:
-        return index.last(size)[1]
+        return index.last(log.size)[1]
 
 
 def _read(path: Path, offset: int, limit: int) -> bytes:
-    available = _last(path).size - offset
-    if available <= 0:
+    try:
+        with open_readable(path) as log:
+            return log.read(offset, max(0, min(limit, _last_of(log, path).size - offset)))
+    except FileNotFoundError:
         return b""
-    with open(path, "rb", buffering=0) as log:
-        return os.pread(log.fileno(), min(limit, available), offset)
 
 
 def _times(path: Path, offset: int, limit: int) -> list[Stamp]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from seamless.agent.logs.index import RECORD_SIZE, IndexReader, Kind, Record
+from seamless.agent.logs.packed import packed
 from seamless.agent.logs.redaction import Position
 from seamless.crashpoints import crash_point
 from seamless.errors import ProgrammingError
@@ -22,6 +23,8 @@ class LogWriter:
     """
 
     def __init__(self, path: Path, attempt: int, cap: int) -> None:
+        if not path.exists() and packed(path).exists():
+            raise ProgrammingError(f"{path.stem}: its run is over, and its log packed")
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._log = os.open(path, flags, _MODE)

@@ -100,6 +100,11 @@ class Retention:
         )
         return row is None or bool(row["old"])
 
+    async def is_over(self, run: str) -> bool:
+        """Whether a run has ended and was cleaned up after, so that nothing more is written for it."""
+        row = await self._db.row(f"SELECT 1 FROM runs WHERE id = ? AND state NOT IN {_ACTIVE} AND cleaned = 1", (run,))
+        return row is not None
+
     async def unused_trees(self, before: datetime) -> list[str]:
         """Checkouts that no view stands on and that were not used since."""
         found = await self._db.rows(
