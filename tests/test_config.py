@@ -373,7 +373,10 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> N
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     loop = tmp_path / "loop.toml"
     loop.symlink_to(loop)
+    os.mkfifo(tmp_path / "pipe.toml")
     for path, said in (
+        (tmp_path / "pipe.toml", "cannot be read: is neither a file nor a link to one"),
+        (Path("/dev/zero"), "cannot be read: is neither a file nor a link to one"),
         (tmp_path / "missing.toml", "cannot be read: no such file or directory"),
         (tmp_path, "cannot be read: is a directory"),
         (loop, "cannot be read: too many levels of symbolic links"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -217,6 +218,36 @@ def test_no_agent_ends_with_3_and_says_how_to_start_one(seamless: Seamless, home
     assert f"{home}/other.sock" in seamless("--socket", f"{home}/other.sock", "status").stderr
     (home / "seamless.toml").write_text("[agent\n")
     assert "seamless.toml: line 1" in seamless("status").stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "said"),
+    [
+        (b'\xef\xbb\xbf[agent]\nsocket = "run/a.sock"\n', 3, "no agent answers at "),
+        (b'[agent]\nsocket = "caf\xe9"\n', 2, "seamless.toml: line 2: is not UTF-8 text"),
+        (None, 2, "seamless.toml: cannot be read: is a directory"),
+    ],
+)
+def test_the_configuration_is_read_alike_by_those_who_need_only_its_socket(
+    seamless: Seamless, home: Path, content: bytes | None, code: int, said: str
+) -> None:
+    file = home / "seamless.toml"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+    for command in (["status"], ["agent", "stop"]):
+        done = seamless(*command)
+        assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    checked = seamless("check", "--offline")
+    assert checked.returncode == int(code == 2)
+    assert said.rpartition(": ")[2] in checked.stdout or code == 3
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_configuration_that_is_closed_is_told_like_any_other_fault(seamless: Seamless, home: Path) -> None:
+    (home / "closed.toml").touch(0)
+    assert "closed.toml: cannot be read: permission denied" in seamless("--config", "closed.toml", "status").stderr
 
 
 def test_interrupting_ends_with_130_and_the_run_goes_on(agent: FakeAgent) -> None:

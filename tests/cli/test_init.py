@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from seamless.cli.first_config import Answers, render
+from seamless.cli.init import _wrong_folder
 from seamless.config.loading import config_from
 from seamless.model import Environment
+from seamless.paths import SYSTEM_CONFIG
 
 from .conftest import Seamless
 from .test_services import PACKAGE, repository
@@ -97,6 +99,8 @@ def test_a_place_that_cannot_be_written(seamless: Seamless, home: Path) -> None:
 
 def test_at_a_terminal_a_wrong_answer_is_asked_again(home: Path) -> None:
     (home / "file").touch()
+    repository(home / "empty", {})
+    repository(home / "web", {"package.json": PACKAGE, "Dockerfile": "EXPOSE 80"})
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "seamless", "--config", "seamless.toml", "init"],
@@ -126,9 +130,24 @@ def test_at_a_terminal_a_wrong_answer_is_asked_again(home: Path) -> None:
     answer("staging before production", "perhaps")
     answer("invalid input", "n")
     answer("without an approval", "y")
-    answer("first service", "")
+    answer("first service", "./nowhere")
+    answer("there is no", "./empty")
+    answer("no commit yet", "./web")
+    answer("Its name", "")
+    answer("image, Enter to take it, - for none", "")
+    answer("install, Enter", "")
+    answer("unit_test, Enter", "-")
+    answer("port, Enter", "much")
+    answer("a port is a number", "8080")
     answer("next: seamless agent start", "")
     assert process.wait(30) == 0
     os.close(master)
     written = tomllib.loads((home / "seamless.toml").read_text())
     assert written["pipeline"] == {"use_staging": False, "auto_deploy": True}
+    service = written["services"]["web"]
+    assert (service["port"], service["install"], "unit_test" in service) == (8080, "npm install", False)
+
+
+def test_a_service_of_the_system_has_its_data_at_an_absolute_place() -> None:
+    assert "an absolute path" in (_wrong_folder("data", SYSTEM_CONFIG, is_system=True) or "")
+    assert _wrong_folder("data", Path("seamless.toml"), is_system=False) is None

@@ -143,6 +143,24 @@ def test_what_cannot_be_added_changes_nothing(
     assert config.read_text() == CONFIG
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a repository away")
+def test_a_repository_of_another_user_is_read_as_the_agent_reads_it(
+    seamless: Seamless, home: Path, config: Path
+) -> None:
+    folder = repository(home / "web", {"package.json": PACKAGE, "Dockerfile": ""})
+    subprocess.run(["chown", "-R", "65534", str(folder)], check=True)
+    done = seamless("service", "add", "./web")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert service(config, "web")["install"] == "npm install"
+
+
+def test_a_script_of_several_lines_ends_on_a_line_of_its_own(seamless: Seamless, home: Path, config: Path) -> None:
+    project = '[project]\nname = "web"\nversion = "1"\noptional-dependencies = { dev = ["pytest"] }\n'
+    repository(home / "web", {"pyproject.toml": project, "Dockerfile": ""})
+    assert seamless("service", "add", "./web").returncode == 0
+    assert "\n.venv/bin/pip install -e '.[dev]'\n'''\n" in config.read_text()
+
+
 def test_a_repository_that_hangs_is_given_up(
     seamless: Seamless, home: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Values = dict[tuple[str | int, ...], Any]
 
 _ASKED: Final = ("image", "install", "code_quality", "unit_test", "port", "health")
+_NONE: Final = "-"  # the answer that takes nothing
 app = services
 Service = Annotated[str, typer.Argument(metavar="SERVICE", autocompletion=completing.services)]
 Setting = Annotated[
@@ -111,7 +112,9 @@ def add_service(session: Session, wanted: Wanted, *, ask: bool) -> None:
     for one in suggestions:
         key = tuple(one.key.split("."))
         if key not in given and (one.value or editing.pipeline_sets(text, key)):
-            values[key] = _on_lines(_settle(one, may_ask))
+            settled = _on_lines(_settle(one, may_ask))
+            if settled or editing.pipeline_sets(text, key):
+                values[key] = settled
     values |= given
     written = editing.differing(text, session.config_file, name, values)
     edit = editing.add_service(name, written)
@@ -156,7 +159,7 @@ def _on_lines(value: Any) -> Any:
 
 
 def _settle(one: Suggestion, may_ask: bool) -> Any:
-    """The value that is taken: the proposed one, or what the user says instead."""
+    """The value that is taken: the proposed one, or what the user says instead; "" for none."""
     from seamless.cli import asking
 
     shown = "; ".join(one.value.splitlines()) if isinstance(one.value, str) else one.value
@@ -165,10 +168,12 @@ def _settle(one: Suggestion, may_ask: bool) -> Any:
         return one.value
 
     def check(answer: str) -> str | None:
-        is_port = answer.isdigit() and 0 < int(answer) < 65536
+        is_port = answer == _NONE or (answer.isdigit() and 0 < int(answer) < 65536)
         return "a port is a number from 1 to 65535" if one.key == "port" and not is_port else None
 
-    answer = asking.ask(f"  {one.key}, Enter to take it", str(one.value), check)
+    answer = asking.ask(f"  {one.key}, Enter to take it, {_NONE} for none", str(one.value), check)
+    if answer == _NONE:
+        return ""
     return int(answer) if one.key == "port" else answer
 
 
