@@ -94,8 +94,7 @@ class Engine:
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # a full disk, a bug: the run is in the store and goes on from there
-                why = error.message if isinstance(error, HostError) else f"{type(error).__name__}: {error}"
-                trace = None if isinstance(error, HostError) else error
+                why, trace = _explained(error)
                 _log.error("%s waits %g s and goes on then: %s", run.id, _DRIVER_RETRY_S, why, exc_info=trace)
                 await asyncio.sleep(_DRIVER_RETRY_S)
                 driver = Driver(run.id, self._resources, self._slots, self._runner, self._gatekeeper)
@@ -110,5 +109,14 @@ class Engine:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("%s failed", task.get_name(), exc_info=task.exception())
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            why, trace = _explained(error)
+            _log.error("%s failed: %s", task.get_name(), why, exc_info=trace)
+
+
+def _explained(error: BaseException) -> tuple[str, BaseException | None]:
+    """What the agent's log tells of it, and its trace; what the host is short of needs none."""
+    if isinstance(error, HostError):
+        return error.message, None
+    return f"{type(error).__name__}: {error}", error

@@ -22,8 +22,7 @@ async def perform(context: StageContext) -> StageResult:
         try:
             note = await _told(context, await check_out())
             workspace = await making
-        finally:
-            making.cancel()
+        finally:  # nothing is made any more when the verdict is known: cleaning begins then
             await asyncio.gather(making, return_exceptions=True)
     else:
         note = await _told(context, await check_out())
