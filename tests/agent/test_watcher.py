@@ -196,7 +196,7 @@ def test_a_hint_is_looked_at_and_nothing_else(tmp_path: Path) -> None:
         scripted.pulls = [pull_request(1), pull_request(2)]
         await look(watcher, Hint(1, ref="refs/heads/unwatched"))
         assert (scripted.asked, scripted.seen()) == ([], [])
-        await look(watcher, Hint(2, ref=MAIN))
+        await look(watcher, Hint(2, ref=MAIN, commit="b"))
         assert (scripted.asked, scripted.seen()) == (["heads", "of_ref b"], [("web", RefChange(MAIN, "a", "b"))])
         scripted.asked.clear()
         await look(watcher, Hint(3, pull_request=2), Hint(4, pull_request=9))
@@ -238,6 +238,20 @@ def test_another_repository_under_the_old_name_is_not_run(tmp_path: Path) -> Non
         assert await look(watcher) is None
         assert len(scripted.seen()) == 2
         assert await scripted.problem() is None
+
+    play(tmp_path, body)
+
+
+def test_a_delivery_of_the_right_repository_does_not_vouch_for_what_another_has_under_its_old_name(
+    tmp_path: Path,
+) -> None:
+    async def body(scripted: Scripted, watcher: Watcher) -> None:
+        await look(watcher)
+        scripted.identity, scripted.refs[MAIN] = 8, "evil"
+        problem = await look(watcher, Hint(1, ref=MAIN, commit="b"))
+        assert problem is not None
+        assert "another repository than before" in problem.message
+        assert (scripted.seen(), await scripted.problem()) == ([], problem.reason)
 
     play(tmp_path, body)
 
@@ -306,7 +320,7 @@ def test_hints_that_come_together_are_one_look_and_each_is_attended_to(tmp_path:
             scripted.asked.clear()
             scripted.refs[MAIN] = "b"
             for number in range(100):
-                watcher.tell(Hint(number, ref=MAIN))
+                watcher.tell(Hint(number, ref=MAIN, commit="b"))
             await _until(lambda: len(scripted.attended) == 100)
             assert scripted.asked == ["heads", "of_ref b"]
             assert sorted(scripted.attended) == list(range(100))

@@ -141,6 +141,14 @@ def test_what_webhooks_tell_of_pull_requests_and_pushes(team: Team) -> None:
     team.start_again()  # a look at everything finds nothing that was not told
     github.delivered()
     assert team.runs() == {"web-1", "web-2", "web-3", "web-4", "api-1"}
+
+    # Somebody takes the name that was given up: that is another repository, whoever asks and whatever is told.
+    github.add("acme/web", {"web/x": "theirs\n", "api/x": "theirs\n"})
+    with pytest.raises(RefusedError, match="is another repository than before"):
+        client.start_run("api")
+    github.tell_push(repository, "main", merged, repository.push({"web/x": "ours\n"}))
+    until(lambda: all("another repository" in (status["problem"] or "") for status in client.status()))
+    assert team.runs() == {"web-1", "web-2", "web-3", "web-4", "api-1"}
     with contextlib.suppress(RefusedError):  # it may have ended by itself
         client.cancel("web-4", "")
     agent.wait_run("web-4", RUN_ENDED)

@@ -24,7 +24,7 @@ def test_githubs_own_payloads_are_read(example: Example) -> None:
     assert (told.event, told.action) == (example.event, example.action)
     expected: dict[str, Any] = {"ref": None, "pull_request": None, "commit": None, "hook": None}
     if example.event == "push":
-        expected["ref"] = example.payload["ref"]
+        expected |= {"ref": example.payload["ref"], "commit": example.payload["after"]}
     elif example.event == "pull_request":
         expected["pull_request"] = example.payload["number"]
     elif example.event == "pull_request_review":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import re
 from collections.abc import Mapping
@@ -11,13 +12,14 @@ from typing import Any, Final
 
 from seamless.agent.access import Role, require
 from seamless.agent.engine import Engine
+from seamless.agent.identities import confirm_identity
 from seamless.agent.planning import downstream_of, stages_of, trust_of
 from seamless.agent.resources import Resources
 from seamless.agent.store import NewRun
 from seamless.agent.triggers import branch_of
 from seamless.agent.workspaces import repository_of
 from seamless.config import Parameters
-from seamless.errors import NotFoundError, RefusedError, UsageError
+from seamless.errors import NotFoundError, RefusedError, UnavailableError, UsageError
 from seamless.forges import CommitInfo, Repository, Resolved
 from seamless.forges.github import PullRequest
 from seamless.forges.github.refs import pull_request_number, pull_request_ref
@@ -85,9 +87,12 @@ class Operations:
         repository = await asyncio.to_thread(repository_of, parameters.repo, parameters.git)
         if pull_request is not None:
             ref = pull_request_ref(pull_request)
+        github = self._resources.github_of(parameters.repo, parameters.git)
+        if github is not None:
+            with contextlib.suppress(UnavailableError):  # without an answer of the API, what git says counts
+                await confirm_identity(self._store, github, repository)
         resolved = await self._resources.forge.resolve(repository, ref or branch_of(parameters))
         number = pull_request_number(resolved.ref)
-        github = self._resources.github_of(parameters.repo, parameters.git)
         if number is not None and github is not None:
             now = await github.pull_request(repository, number)
             return await self._start_pull_request(actor, service, parameters, repository, now)

@@ -19,12 +19,13 @@ from typing import Final
 
 from seamless.agent import triggers
 from seamless.agent.arrivals import Arrivals, Place
+from seamless.agent.identities import confirm_identity
 from seamless.agent.reporting import CHANNEL, topic_of
 from seamless.agent.resources import Resources
 from seamless.agent.store import KnownPullRequest
 from seamless.agent.workspaces import repository_of
 from seamless.config import Git, Parameters
-from seamless.errors import HostError, RefusedError, SeamlessError, UnavailableError
+from seamless.errors import HostError, SeamlessError, UnavailableError
 from seamless.forges import RemoteProblem, Repository
 from seamless.forges.github import GitHub, GitHubError, PullRequest
 from seamless.forges.github.refs import PULL_REQUEST_HEADS, pull_request_number
@@ -51,7 +52,7 @@ class Hint:
     delivery: int
     ref: str | None = None  # full name
     pull_request: int | None = None
-    commit: str | None = None  # reviewed, or checked by somebody else
+    commit: str | None = None  # what `ref` names now; without one, what was reviewed, or checked by somebody else
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class Watcher:
     async def _attend(self, hints: Sequence[Hint], *, is_due: bool) -> Exception | None:
         """Looks, at everything when that is due; returns why it has to be tried again."""
         try:
-            await self._hurry({hint.commit for hint in hints if hint.commit is not None})
+            await self._hurry({hint.commit for hint in hints if hint.commit is not None and hint.ref is None})
             problem = await self._look(None if is_due else hints) if is_due or hints else None
             if problem is None:
                 await self._attended([hint.delivery for hint in hints])
@@ -177,6 +178,8 @@ class Watcher:
             self._listed = self._pulls = self._etag = None  # ask for all of it again
         elif look.is_whole:
             self._listed = look.listed
+        elif self._listed is not None:
+            self._listed = {**self._listed, **look.listed}
         return first
 
     async def _ask(self, places: Sequence[Place], hints: Sequence[Hint] | None) -> _Look:
@@ -186,27 +189,18 @@ class Watcher:
         patterns = self._patterns(places, refs, pull_requests=bool(numbers))
         listed = await self._resources.forge.heads(places[0].repository, patterns) if patterns else {}
         try:
-            if numbers is None:
-                await self._check_identity(places[0].repository, listed)
+            if self._github is not None and not self._is_vouched_for(listed, hints or ()):
+                await confirm_identity(self._resources.store, self._github, places[0].repository)
             pulls = await self._ask_for_pull_requests(places, listed, numbers)
         except UnavailableError as error:
             return _Look(listed, None, numbers, error)
         return _Look(listed, pulls, numbers, None)
 
-    async def _check_identity(self, repository: Repository, listed: Mapping[str, str]) -> None:
-        """Raises RefusedError when the address leads to another repository than before: a name that was given up may
-        be anybody's now. Asked when there is news; who sent a webhook was looked at when it came."""
-        if self._github is None or listed == self._listed:
-            return
-        before = await self._resources.store.repositories.id_of(self.watched.url)
-        now = await self._github.identify(repository)
-        if before is None:
-            await self._resources.store.repositories.identify(self.watched.url, now.id)
-        elif before != now.id:
-            raise RefusedError(
-                f"{now.name} is another repository than before (number {now.id}, was {before}), so it is not run",
-                hint="if that is right, take its services out of the configuration for a moment",
-            )
+    def _is_vouched_for(self, listed: Mapping[str, str], hints: Sequence[Hint]) -> bool:
+        """Whether all of it was there before, or is what GitHub says in a signed delivery of the very repository."""
+        seen = self._listed or {}
+        said = {(hint.ref, hint.commit) for hint in hints}
+        return all(seen.get(ref) == commit or (ref, commit) in said for ref, commit in listed.items())
 
     def _patterns(self, places: Sequence[Place], refs: set[str] | None, *, pull_requests: bool) -> list[str]:
         """What is asked of the remote: all that is watched, or of it the refs that were named."""

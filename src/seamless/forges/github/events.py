@@ -35,7 +35,7 @@ class Told:
     name: str | None = None  # "owner/name", as it was then
     ref: str | None = None  # full; of a push
     pull_request: int | None = None
-    commit: str | None = None  # reviewed, or checked by somebody: what waits for that may go on
+    commit: str | None = None  # of a push: what `ref` names now; else what was reviewed, or checked by somebody
     hook: int | None = None  # of a ping
 
     @property
@@ -51,7 +51,9 @@ def read_event(event: str, payload: Mapping[str, Any]) -> Told:
     match event:
         case "push":
             identity, name = _repository(payload)
-            return Told(event, told.action, identity, name, ref=_matching(payload, "ref", _REF))
+            after = payload.get("after")
+            commit = after if isinstance(after, str) and _COMMIT.fullmatch(after) else None
+            return Told(event, told.action, identity, name, ref=_matching(payload, "ref", _REF), commit=commit)
         case "pull_request":
             identity, name = _repository(payload)
             return Told(event, told.action, identity, name, pull_request=_number(payload, "number"))
