@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -210,6 +211,27 @@ def test_a_head_that_moves_while_it_is_merged(github: FakeGitHub, payment: FakeR
     with pytest.raises(MergeRefusedError, match=f"{head[:7]} was tested"):
         asyncio.run(main())
     assert payment.pulls[1].merged_as is None
+
+
+def test_a_github_that_hangs_holds_up_nothing_else_that_is_done_in_threads(
+    github: FakeGitHub, payment: FakeRepository
+) -> None:
+    go_on, reached = threading.Event(), threading.Event()
+    github.faults.append(Fault("GET", until=go_on, reached=reached))
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        client = GitHubClient(github.api_url)
+        asking = asyncio.create_task(client.identify(on(github)))
+        try:
+            assert await asyncio.wait_for(asyncio.to_thread(reached.wait, 10), 20)
+            assert not asking.done()
+        finally:
+            go_on.set()
+        await asking
+        client.close()
+
+    asyncio.run(main())
 
 
 def test_a_lost_answer_is_found_out(github: FakeGitHub, payment: FakeRepository) -> None:

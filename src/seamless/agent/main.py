@@ -147,6 +147,7 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
         stack.push_async_callback(executor.close)
         forge = GitForge(data_dir / "mirrors", ca_bundle=agent.ca_bundle)
         github = GitHubClient(config().github.api_url, ca_bundle=agent.ca_bundle)
+        stack.callback(github.close)
         room = Room(
             {"the data directory": data_dir, "the Docker Engine": executor.engine_folder},
             lambda: config().agent.min_free,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,7 @@ from seamless.forges.github.session import Answer, Limits, Session, message_of, 
 from seamless.github_names import repository_name, web_location
 
 _TIMEOUT_S: Final = 20.0
+_THREADS: Final = 8  # requests at once; GitHub asks for no more than 100
 _PAGE: Final = 100
 _MOST_PAGES: Final = 20
 _DESCRIPTION_MAX: Final = 140  # characters of a commit status
@@ -40,8 +42,14 @@ class GitHubClient:
         self._ca_bundle = ca_bundle
         self._timeout_s = timeout_s
         self._limits = Limits()
+        # Of its own: a GitHub that hangs holds up nothing else that the agent does in threads.
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="github")
         self._sessions: dict[tuple[str, str], Session] = {}
         self._hosted: dict[tuple[str, str], HostedRepository] = {}
+
+    def close(self) -> None:
+        """Waits for no request: those that are under way end with the process."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def hosts(self, url: str) -> bool:
         """See `GitHub`."""
@@ -179,7 +187,9 @@ class GitHubClient:
         return self._sessions[key]
 
     def _new_session(self, token: str) -> Session:
-        return Session(self._api_url, token, self._limits, ca_bundle=self._ca_bundle, timeout_s=self._timeout_s)
+        return Session(
+            self._api_url, token, self._limits, self._threads, ca_bundle=self._ca_bundle, timeout_s=self._timeout_s
+        )
 
     async def _ask(
         self,

@@ -11,7 +11,10 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -20,6 +23,7 @@ from seamless import __version__
 from seamless.forges import RemoteProblem
 from seamless.forges.github import GitHubError
 from seamless.forges.remotes import printable
+from seamless.model import utc_now
 
 if TYPE_CHECKING:
     from github.Requester import Requester
@@ -52,13 +56,23 @@ class Limits:
 
 
 class Session:
-    """One token's requests; one at a time. `host` is shown in messages."""
+    """One token's requests; one at a time, each in one of `threads`. `host` is shown in messages."""
 
-    def __init__(self, api_url: str, token: str, limits: Limits, *, ca_bundle: Path | None, timeout_s: float) -> None:
+    def __init__(
+        self,
+        api_url: str,
+        token: str,
+        limits: Limits,
+        threads: Executor,
+        *,
+        ca_bundle: Path | None,
+        timeout_s: float,
+    ) -> None:
         self.host = urlsplit(api_url).netloc
         self._api_url = api_url.rstrip("/")
         self._token = token
         self._limits = limits
+        self._threads = threads
         self._ca_bundle = ca_bundle
         self._timeout_s = timeout_s
         self._turn = asyncio.Lock()
@@ -79,7 +93,8 @@ class Session:
             left_s = self._limits.left_s(self._token)
             if left_s > 0:
                 raise _limited(self.host, left_s)
-            answer = await asyncio.to_thread(self._request, verb, path, dict(query or {}), body, etag)
+            request = partial(self._request, verb, path, dict(query or {}), body, etag)
+            answer = await asyncio.get_running_loop().run_in_executor(self._threads, request)
         if answer.status < 300 or answer.status == 304:
             return answer
         limit_s = limited_s(answer.status, answer.headers, answer.body, time.time())
@@ -157,7 +172,8 @@ def message_of(body: Any) -> str:
 
 
 def _limited(host: str, seconds: float) -> GitHubError:
-    message = f"{host} limits how often this token asks; again in {seconds:.0f} s"
+    again_at = utc_now() + timedelta(seconds=seconds)  # the message is kept, and shown later
+    message = f"{host} limits how often this token asks: again at {again_at:%H:%M:%S} UTC"
     return GitHubError(message, RemoteProblem.LIMITED, retry_after_s=seconds, hint="it goes on by itself")
 
 
