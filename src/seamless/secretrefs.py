@@ -1,4 +1,4 @@
-"""Reads secrets from where their references point, at the moment they are needed.
+"""Reads secrets from where their references point, at the moment they are needed; writes those that it is given.
 
 Variables and files are read here and nothing of them is kept. What lies elsewhere (`ssm`, `secretsmanager`) is read by
 readers that the agent's composition root connects: this room knows no network.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from seamless.config import SecretRef
@@ -55,6 +56,21 @@ def resolve_all(refs: Mapping[str, SecretRef]) -> dict[str, str]:
         of_source.setdefault(ref.source, []).append(ref)
     found = {source: _read(source, wanted) for source, wanted in of_source.items()}
     return {name: _checked(ref, found[ref.source][ref.place]) for name, ref in refs.items()}
+
+
+def write_secret(target: Path, value: str) -> None:
+    """Makes the file, 0600, whole or not at all; what was there before is replaced. Raises OSError."""
+    new = target.with_name(f".{target.name}.{os.getpid()}.new")
+    try:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(value + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        new.rename(target)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def _read(source: str, refs: list[SecretRef]) -> Mapping[str, str | SecretUnreadableError]:

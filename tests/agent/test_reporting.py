@@ -19,7 +19,7 @@ from seamless.agent.merging import EVENT_KIND, GitHubChannel, told
 from seamless.agent.outbox import Courier
 from seamless.agent.planning import stages_of, trust_of
 from seamless.agent.reporting import CHANNEL
-from seamless.agent.store import NewRun, Store
+from seamless.agent.store import KnownPullRequest, NewRun, Store
 from seamless.config import Config, config_from
 from seamless.forges.github.client import GitHubClient
 from seamless.model import Run, RunOptions, StageName, Trigger
@@ -76,10 +76,17 @@ class Desk:
         return await self.store.runs.create(new)
 
     async def pull(self, pull: FakePull, service: str = "a", **options: Any) -> Run:
-        """A run of a pull request."""
+        """A run of a pull request, which every service has looked at."""
+        for one in self.config.services:
+            await self.look(one, pull)
         return await self.start(
             service, pull.head, Trigger.PR_SYNC, ref=f"refs/pull/{pull.number}/head", options=options
         )
+
+    async def look(self, service: str, pull: FakePull) -> None:
+        known = (await self.store.heads.pull_requests(service)).get(pull.number)
+        now = KnownPullRequest(pull.number, pull.head, waits=False)
+        assert await self.store.heads.advance_pull_request(service, pull.number, known, now)
 
     async def move(self, run: Run, event: RunEvent, reason: str | None = None) -> Run:
         return await self.store.runs.transition(await self.store.runs.get(run.id), event, reason=reason)
@@ -382,6 +389,46 @@ def test_other_services_of_the_same_pull_request_must_have_passed_too(
 
     play(tmp_path, github, body)
     assert (pull.merged_as is not None) == merges
+
+
+def test_a_merge_waits_until_every_service_of_the_repository_has_seen_the_commit(
+    tmp_path: Path, github: FakeGitHub, shop: FakeRepository
+) -> None:
+    pull = a_pull(shop)
+
+    async def body(desk: Desk) -> None:
+        async with desk.delivering():
+            run = await desk.pull(pull)
+            pull.head = shop.push({"c": "3\n"}, branch=pull.branch)
+            await desk.move(run, RunEvent.START)
+            await desk.end_stages(run)
+            await desk.move(run, RunEvent.SUCCEED)
+            newer = await desk.start("a", pull.head, Trigger.PR_SYNC, ref=f"refs/pull/{pull.number}/head")
+            newer = await desk.succeed(newer)
+            await desk.until(lambda: desk.merge_of(newer))
+            assert await desk.merge_of(newer) == f"waits: b has not looked at {pull.head[:7]} yet"
+            assert pull.merged_as is None
+            await desk.look("b", pull)
+            await desk.settled()
+            assert (await desk.merge_of(newer) or "").startswith("#1 merged")
+
+    play(tmp_path, github, body)
+
+
+def test_a_merge_that_has_waited_for_a_week_is_refused_and_says_so(
+    tmp_path: Path, github: FakeGitHub, shop: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seamless.agent.merging.MOST_ATTEMPTS", 2)
+    shop.required_approvals = 1
+    pull = a_pull(shop)
+
+    async def body(desk: Desk) -> None:
+        async with desk.delivering():
+            run = await desk.succeed(await desk.pull(pull))
+            await desk.settled()
+            assert await desk.merge_of(run) == "not merged: the rules of main block #1: nobody has approved it"
+
+    play(tmp_path, github, body)
 
 
 def test_a_merge_whose_answer_was_lost_is_made_once(tmp_path: Path, github: FakeGitHub, shop: FakeRepository) -> None:

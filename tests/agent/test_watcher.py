@@ -355,6 +355,35 @@ def test_a_hint_that_could_not_be_looked_at_is_kept(tmp_path: Path, monkeypatch:
     play(tmp_path, body)
 
 
+@pytest.mark.parametrize(("problem", "backs_off"), [(RemoteProblem.LIMITED, False), (RemoteProblem.UNREACHABLE, True)])
+def test_a_rate_limit_of_the_api_does_not_slow_down_what_git_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: RemoteProblem, backs_off: bool
+) -> None:
+    monkeypatch.setattr(module, "_GAP_S", 0.01)
+    seen: list[int] = []
+
+    def at_once(interval_s: float, failures: int, chance: float) -> float:
+        seen.append(failures)
+        return 0.01
+
+    monkeypatch.setattr(module, "next_delay_s", at_once)
+
+    async def body(scripted: Scripted, watcher: Watcher) -> None:
+        scripted.fails["identify"] = GitHubError("not now", problem)
+        scripted.interval_s = 0.01
+        task = asyncio.create_task(watcher.run())
+        try:
+            await _until(lambda: len(seen) == 3)
+            assert seen == ([1, 2, 3] if backs_off else [0, 0, 0])
+            scripted.refs[MAIN] = "b"
+            await _until(lambda: scripted.arrived == [("web", RefChange(MAIN, "a", "b"))])
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
+    play(tmp_path, body)
+
+
 def test_webhooks_that_arrive_make_looks_rarer_until_one_was_missed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,7 +107,7 @@ def test_a_credential_is_written_by_root_only_and_not_kept_by_the_agent(agent: F
     done = seamless("login", "--from-env", "MINE", "--credential", MINE=TOKEN)
     assert sent(agent) == {"token": TOKEN, "store": False}
     assert "/etc/seamless/credentials/github-token cannot be written" in done.stderr
-    assert ". sudo seamless login --credential" in done.stderr
+    assert ". sudo seamless agent install makes that folder" in done.stderr
 
 
 def test_the_device_flow_asks_until_the_code_was_typed(agent: FakeAgent, seamless: Seamless) -> None:

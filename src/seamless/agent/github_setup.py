@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,7 +22,7 @@ from seamless.forges.github import Access, GitHubError, Hook, HookDelivery, Perm
 from seamless.forges.github.device import DeviceCode, DeviceFlow
 from seamless.github_names import repository_name, web_location
 from seamless.model import Trigger, utc_now
-from seamless.secretrefs import SECRET_MIN, resolve
+from seamless.secretrefs import SECRET_MIN, resolve, write_secret
 
 EVENTS: Final = ("push", "pull_request", "pull_request_review", "check_suite", "status")
 _PATH: Final = "/webhooks/github"
@@ -250,18 +249,11 @@ class GitHubSetup:
 
 
 def _write_secret(target: Path, value: str) -> None:
-    """Makes the file 0600, whole or not at all. Raises ConfigError."""
-    new = target.with_name(f".{target.name}.{os.getpid()}.new")
+    """Raises ConfigError."""
     try:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(value + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        new.rename(target)
+        write_secret(target, value)
     except OSError as error:
-        new.unlink(missing_ok=True)
         raise ConfigError(
             f"{target} cannot be written by the agent: {(error.strerror or str(error)).lower()}",
             hint="let its user write there, name another file in the configuration, or use systemd's credentials",

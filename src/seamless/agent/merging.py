@@ -7,33 +7,33 @@ event of the run: merge, wait or refuse.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Final
 
-from seamless.agent.outbox import NotYetError, UndeliverableError
+from seamless.agent.outbox import MOST_ATTEMPTS, NotYetError, UndeliverableError
 from seamless.agent.reporting import CHANNEL, Reporter, topic_of
 from seamless.agent.store import Message, Store
+from seamless.agent.triggers import watches_pull_requests
 from seamless.config import Config, Parameters
 from seamless.errors import SeamlessError
 from seamless.forges.github import GitHub, MergeMethod, MergeRefusedError, StatusState
+from seamless.forges.github.refs import pull_request_number
 from seamless.model import Event, Run, Trigger, Trust, short
 from seamless.transitions import RUN_ENDED, RunEvent, RunState
 
 EVENT_KIND: Final = "merge"
-_PULL_REQUEST: Final = re.compile(r"refs/pull/([1-9][0-9]{0,9})/(?:head|merge)")
 
 
 def pull_request_of(run: Run) -> int | None:
     """The number of the pull request that a run tests."""
-    match = _PULL_REQUEST.fullmatch(run.ref)
-    return int(match[1]) if match and run.trigger in (Trigger.PR_OPEN, Trigger.PR_SYNC) else None
+    return pull_request_number(run.ref) if run.trigger in (Trigger.PR_OPEN, Trigger.PR_SYNC) else None
 
 
 class Merger:
     """`listen` belongs to the store's event listeners, after the reporter's; `deliver` is a sender."""
 
-    def __init__(self, store: Store, github: GitHub, reporter: Reporter) -> None:
+    def __init__(self, config: Callable[[], Config], store: Store, github: GitHub, reporter: Reporter) -> None:
+        self._config = config
         self._store = store
         self._github = github
         self._reporter = reporter
@@ -62,7 +62,7 @@ class Merger:
             repository = await self._reporter.repository_of(run)
             commit = await self._github.merge(repository, number, run.commit, method)
         except MergeRefusedError as error:
-            if error.may_change:
+            if error.may_change and message.attempts + 1 < MOST_ATTEMPTS:
                 await self._tell(run, "wait", error.message)
                 raise NotYetError(error.message) from error
             await self._refused(run, error)
@@ -71,6 +71,7 @@ class Merger:
 
     async def _insist_on_the_others(self, run: Run) -> None:
         """The other services that the same pull request touches must have passed as well. Raises MergeRefusedError."""
+        await self._insist_on_a_look_by_all(run)
         for other in await self._store.runs.newest_of_commit(run.ref, run.commit):
             if other.service == run.service or other.parameters["repo"] != run.parameters["repo"]:
                 continue
@@ -78,6 +79,20 @@ class Merger:
                 raise MergeRefusedError(f"{other.id} has not ended", may_change=True)
             if other.state is not RunState.SUCCESS:
                 raise MergeRefusedError(f"{other.id}: {other.state}", may_change=False)
+
+    async def _insist_on_a_look_by_all(self, run: Run) -> None:
+        """A service that has not seen this commit yet may have something to say: its repository stalls, for example."""
+        config, number = self._config(), pull_request_of(run)
+        if number is None or not (config.agent.poll or config.agent.webhooks):
+            return
+        mine = Parameters.model_validate(run.parameters)
+        for name, parameters in config.services.items():
+            if name == run.service or (parameters.repo, parameters.branch) != (mine.repo, mine.branch):
+                continue
+            if watches_pull_requests(parameters):
+                known = (await self._store.heads.pull_requests(name)).get(number)
+                if known is None or known.head != run.commit:
+                    raise MergeRefusedError(f"{name} has not looked at {short(run.commit)} yet", may_change=True)
 
     async def _refused(self, run: Run, error: SeamlessError) -> None:
         async with self._store.transaction():
@@ -109,7 +124,7 @@ class GitHubChannel:
 
     def __init__(self, config: Callable[[], Config], store: Store, github: GitHub) -> None:
         self._reporter = Reporter(config, store, github)
-        self._merger = Merger(store, github, self._reporter)
+        self._merger = Merger(config, store, github, self._reporter)
 
     async def listen(self, event: Event) -> None:
         await self._reporter.listen(event)

@@ -27,7 +27,7 @@ Sender = Callable[[Message], Awaitable[None]]
 
 _FIRST_WAIT_S: Final = 2.0
 _BACK_OFF_MAX_S: Final = 300.0
-_MOST_ATTEMPTS: Final = 2000  # a week of them, by the longest back-off; no clock that is set ends it sooner
+MOST_ATTEMPTS: Final = 2000  # a week of them, by the longest back-off; no clock that is set ends it sooner
 _KEPT: Final = timedelta(days=14)
 _PRUNED_EVERY_S: Final = 3600.0
 _PARALLEL: Final = 4  # messages of one channel on their way
@@ -141,7 +141,7 @@ class Courier:
 
     async def _wait(self, message: Message, error: Exception, problem: str | None) -> None:
         attempts = message.attempts + 1
-        if attempts >= _MOST_ATTEMPTS:
+        if attempts >= MOST_ATTEMPTS:
             await self._give_up(message, f"after {attempts} attempts: {error}")
             return
         if problem is not None and problem != message.problem:

@@ -116,7 +116,7 @@ class Watcher:
                 failures = 0
             else:
                 self._hints = hints + self._hints
-                failures += not isinstance(problem, HostError)  # the repository is none the worse for our trouble
+                failures += not _is_no_reason_to_back_off(problem)
             if is_due or problem is not None:
                 interval_s = self._interval_s(self._is_told)
                 delay_s = next_delay_s(interval_s or _API_ANSWER_OLD_S, failures, random.random())
@@ -303,6 +303,13 @@ class _Look:
     def is_whole(self) -> bool:
         """Whether everything was looked at."""
         return self.numbers is None
+
+
+def _is_no_reason_to_back_off(problem: Exception) -> bool:
+    """The repository is none the worse for our host's trouble; and while the API limits us, nothing is asked of it,
+    but git still tells of pushes."""
+    is_limited = isinstance(problem, GitHubError) and problem.problem is RemoteProblem.LIMITED
+    return is_limited or isinstance(problem, HostError)
 
 
 async def _collect(problems: list[SeamlessError], deciding: Awaitable[object]) -> None:

@@ -134,15 +134,16 @@ def _by_device(session: Session) -> list[FindingJSON]:
 def _store_credential(token: str) -> FindingJSON:
     """Where systemd reads it from as root, to hand it to the agent alone."""
     from seamless.cli.unit import CREDENTIALS_DIR, UNIT_NAME
+    from seamless.secretrefs import write_secret
 
     target = CREDENTIALS_DIR / _CREDENTIAL
     try:
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(token + "\n")
+        write_secret(target, token)
     except OSError as error:
         why = (error.strerror or "").lower()
-        raise ConfigError(f"{target} cannot be written: {why}", hint="sudo seamless login --credential") from error
+        is_missing = isinstance(error, FileNotFoundError)
+        hint = "sudo seamless agent install makes that folder" if is_missing else "sudo seamless login --credential"
+        raise ConfigError(f"{target} cannot be written: {why}", hint=hint) from error
     place = f"/run/credentials/{UNIT_NAME}/secret_{_CREDENTIAL}"
     return {
         "subject": "token",
