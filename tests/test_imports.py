@@ -17,6 +17,7 @@ LONGEST_MODULE = 400  # lines
 SHARED = frozenset(
     [
         "__init__",
+        "archives",
         "clock",
         "config",
         "crashpoints",

@@ -18,6 +18,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from seamless.agent.store import Store, View
+from seamless.archives import unpack
 from seamless.config import Git, Parameters
 from seamless.crashpoints import crash_point
 from seamless.errors import ProgrammingError, StageError
@@ -134,7 +135,7 @@ class RunWorkspaces:
                 await self._executor.remove_paths([files])
             files.mkdir(parents=True)
             try:
-                count = await asyncio.to_thread(_extract, self.local_source(run.id), files)
+                count = await asyncio.to_thread(_unpack_file, self.local_source(run.id), files)
             except (tarfile.TarError, OSError) as error:
                 raise StageError(f"the tree that was sent cannot be unpacked: {error}") from error
             await self._store.workspaces.finish_tree(tree.id, run.commit)
@@ -345,11 +346,6 @@ def _read_layers(file: Path) -> list[str]:
     return layers
 
 
-def _extract(source: Path, files: Path) -> int:
-    """Unpacks with the `data` filter: nothing outside, no devices, no links out."""
-    with tarfile.open(source) as archive:
-        count = 0
-        for member in archive:
-            archive.extract(member, files, filter="data")
-            count += 1
-    return count
+def _unpack_file(source: Path, files: Path) -> int:
+    with tarfile.open(source, "r:") as archive:
+        return unpack(archive, files, links=True)

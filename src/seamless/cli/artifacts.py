@@ -61,6 +61,8 @@ def _fetch(blocks: object, folder: Path) -> None:
     from collections.abc import Iterable
     from typing import cast
 
+    from seamless.archives import unpack
+
     if folder.exists() and any(folder.iterdir()):
         raise RefusedError(f"{folder} is there already, and not empty", hint="Name another: --get DIR")
     try:
@@ -70,7 +72,7 @@ def _fetch(blocks: object, folder: Path) -> None:
                 archive.write(block)
             archive.seek(0)
             with tarfile.open(fileobj=archive, mode="r:gz") as files:
-                files.extractall(folder, filter="data")
+                unpack(files, folder, links=False)
     except tarfile.TarError as error:
         raise UnavailableError(f"what the agent sent is no whole archive: {error}", hint="Try again") from None
     except OSError as error:
