@@ -36,6 +36,7 @@ SHARED = frozenset(
         "transitions",
         "wire",
         "wire_github",
+        "wire_logs",
         "wire_plans",
     ]
 )

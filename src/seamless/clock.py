@@ -32,3 +32,12 @@ def started(clock: Clock | None) -> Clock:
 
 def stopped(clock: Clock | None) -> Clock:
     return Clock(boot_id(), spent_s(clock))
+
+
+def age_in_words(seconds: float) -> str:
+    """`3 minutes`, `1 day`: one unit, rounded down."""
+    for size, word in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {word}" if count == 1 else f"{count} {word}s"
+    return "a moment"

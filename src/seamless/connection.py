@@ -101,12 +101,12 @@ def said_error(body: bytes) -> SeamlessError | None:
 def unreachable(socket: Path, error: BaseException) -> AgentUnreachableError:
     """Why there is no connection to `socket`, from the error that a library made of it."""
     number = _errno_of(error)
+    if _is_something_else(socket):
+        return AgentUnreachableError(f"{socket} is not a socket", hint="Name the agent's: seamless --socket PATH")
     if number in (errno.EACCES, errno.EPERM):
         return _closed_to_this_user(socket)
     if number in (errno.ENOENT, errno.ENOTDIR):
         return ConnectionLostError(f"no agent answers at {socket}", hint=START_HINT)
-    if number == errno.ECONNREFUSED and not socket.is_socket():
-        return ConnectionLostError(f"{socket} is not a socket", hint="Name the agent's: seamless --socket PATH")
     if number == errno.ECONNREFUSED:
         return ConnectionLostError(f"no agent answers at {socket}; the one that made it has ended", hint=START_HINT)
     return ConnectionLostError(
@@ -114,22 +114,43 @@ def unreachable(socket: Path, error: BaseException) -> AgentUnreachableError:
     )
 
 
+def _is_something_else(path: Path) -> bool:
+    try:
+        return path.exists() and not path.is_socket()
+    except OSError:  # in a folder that is closed to this user
+        return False
+
+
 def _closed_to_this_user(socket: Path) -> AgentUnreachableError:
     """The socket or its directory is another group's; say which."""
     for path in (*reversed(socket.parents), socket):
         try:
-            group = grp.getgrgid(path.stat().st_gid).gr_name
-        except KeyError:
-            group = str(path.stat().st_gid)
+            group = _group_of(path)
         except OSError:
             break
         needed = os.R_OK | os.W_OK if path == socket else os.X_OK
-        if not os.access(path, needed):
-            return AgentUnreachableError(
-                f"{path} is open to the group {group} only, and you are not in it",
-                hint=f"Have yourself added, then log in again: sudo usermod -aG {group} $USER",
-            )
+        if os.access(path, needed):
+            continue
+        if group == 0:
+            hint = "Ask root for access to the agent, or start one of your own"
+            return AgentUnreachableError(f"{path} is open to root only", hint=hint)
+        name = _name_of(group)
+        return AgentUnreachableError(
+            f"{path} is open to the group {name} only, and you are not in it",
+            hint=f"Have yourself added, then log in again: sudo usermod -aG {name} $USER",
+        )
     return AgentUnreachableError(f"you may not open {socket}", hint="Ask for access to that socket's directory")
+
+
+def _group_of(path: Path) -> int:
+    return path.stat().st_gid
+
+
+def _name_of(group: int) -> str:
+    try:
+        return grp.getgrgid(group).gr_name
+    except KeyError:
+        return str(group)
 
 
 def _errno_of(error: BaseException | None) -> int | None:

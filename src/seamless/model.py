@@ -166,7 +166,7 @@ class Run:
     number: int
     trigger: Trigger
     trust: Trust
-    ref: str  # "refs/heads/main", "refs/pull/17/head", "local"
+    ref: str  # "refs/heads/main", "refs/pull/17/head", LOCAL_REF
     commit: str  # full SHA; a pull request's head
     base: str | None  # for a pull request: the commit of the target branch that its head is merged onto
     subject: str
@@ -280,6 +280,9 @@ class NoticeKind(StrEnum):
     RUN = "run"  # every run's beginning and end
     STAGE = "stage"  # every stage's end
 
+
+LOCAL_REF: Final = "local"
+"""The ref of a run of a tree that the client streamed."""
 
 SERVICE_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 

@@ -12,6 +12,8 @@ from typing_extensions import TypedDict
 
 API_VERSION: Final = 1
 """Raised when a client of the version before could misread an answer; the client refuses another one."""
+CONFIG_HEADER: Final = "Seamless-Config"
+"""Of every answer while the agent's configuration file holds what cannot be used."""
 
 
 class VersionJSON(TypedDict):
@@ -84,6 +86,7 @@ class ApprovalJSON(TypedDict):
     lets_through: str  # "production", or "checks": a fork's commit, which sees no secrets and goes no further
     why: str  # "staging runs 9f3c2ab and is healthy", "a fork's commit", "on hold: …"
     production: CommitJSON | None
+    staging: CommitJSON | None  # what staging runs now, if that is not this commit any more
     commits: list[CommitJSON]  # since production, newest first
     commits_known: bool  # False: production's commit is not an ancestor or not known
     image: ImageJSON | None
@@ -175,30 +178,6 @@ class EventJSON(TypedDict):
     reason: str | None
     actor: str | None
     data: dict[str, Any]
-
-
-class LogMatchJSON(TypedDict):
-    """A line in which something was found."""
-
-    offset: int  # where it begins in the log
-    text: str  # as stored; at most 8 KiB of it
-
-
-class LogSearchJSON(TypedDict):
-    """What a moment of searching found, nearest first."""
-
-    matches: list[LogMatchJSON]
-    reached: int  # where to go on: the `offset` of the next request
-    finished: bool  # nothing is left to be searched in that direction
-    size: int  # of the log
-
-
-class LogPositionJSON(TypedDict):
-    """A line of a log."""
-
-    line: int  # its number, from 1
-    offset: int  # where it begins
-    at: str | None  # when it was written
 
 
 class ServiceJSON(TypedDict):

@@ -60,6 +60,7 @@ class FakeAgent:
     def __init__(self, socket: Path) -> None:
         self.socket = socket
         self.api = "1"
+        self.headers: dict[str, str] = {}  # of every answer
         self.answers: dict[tuple[str, str], Answer | Callable[[], Answer]] = {}
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
         self.runs: dict[str, dict[str, Any]] = {}
@@ -190,7 +191,7 @@ def _handler(agent: FakeAgent) -> type[BaseHTTPRequestHandler]:
 
         def _head(self, status: int, kind: str, more: dict[str, str]) -> None:
             self.send_response(status)
-            for name, value in {"Seamless-API": agent.api, "Content-Type": kind, **more}.items():
+            for name, value in {"Seamless-API": agent.api, "Content-Type": kind, **agent.headers, **more}.items():
                 if value:
                     self.send_header(name, value)
             self.end_headers()

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seamless import connection
 from seamless.client import Client
 from seamless.connection import ApiVersionError, ConnectionLostError, ServerSentEvents, unreachable
 from seamless.errors import (
@@ -130,7 +131,7 @@ def test_why_nobody_answers(tmp_path: Path) -> None:
 
     missing.unlink()
     missing.write_text("")
-    with Client(missing) as client, pytest.raises(ConnectionLostError, match="is not a socket"):
+    with Client(missing) as client, pytest.raises(AgentUnreachableError, match="is not a socket"):
         client.status()
 
     with pytest.raises(ConfigError, match="the system allows 107"):
@@ -139,11 +140,16 @@ def test_why_nobody_answers(tmp_path: Path) -> None:
 
 def test_permission_denied_names_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
-    os.chown(tmp_path, -1, os.getegid())
+    monkeypatch.setattr(connection, "_group_of", lambda path: 1)
     denied = unreachable(tmp_path / "agent.sock", PermissionError(13, "Permission denied"))
     assert denied.message.startswith(f"{tmp_path} is open to the group ")
     assert "usermod -aG" in str(denied.hint)
     assert not isinstance(denied, ConnectionLostError)  # trying again would not help
+
+    monkeypatch.setattr(connection, "_group_of", lambda path: 0)
+    denied = unreachable(tmp_path / "agent.sock", PermissionError(13, "Permission denied"))
+    assert denied.message == f"{tmp_path} is open to root only"
+    assert "usermod" not in str(denied.hint)
 
 
 def test_what_is_not_an_agent_is_told_apart(tmp_path: Path) -> None:

@@ -80,7 +80,9 @@ def test_run_as_json_is_a_line_for_each_event_and_the_run_last(agent: FakeAgent,
 def test_run_that_fails_shows_the_end_of_the_log_and_what_next(agent: FakeAgent, seamless: Seamless) -> None:
     scripted(agent, "unit_test")
     agent.write(
-        "payment-42", "unit_test", b"".join(b"line %d\n" % n for n in range(9000)) + b"\x1b[31mboom\x1b[2J\x1b[0m\n"
+        "payment-42",
+        "unit_test",
+        b"".join(b"line %d\n" % n for n in range(9000)) + b"\x1b[31mboom\x1b[2J\x1b[0m\n",
     )
     agent.move("payment-42", "in_progress", stage="unit_test", at="14:02:11")
     agent.move("payment-42", "idle", stage="unit_test", name="retry", reason="exit code 1")
@@ -93,12 +95,12 @@ def test_run_that_fails_shows_the_end_of_the_log_and_what_next(agent: FakeAgent,
         "14:02:11 payment-42 unit_test to be tried again: exit code 1",
         "14:02:12 payment-42 unit_test started (attempt 2)",
         "14:02:14 payment-42 unit_test failure 2.0s: exit code 1",
-        "14:02:14 payment-42 failure: unit_test: exit code 1",
+        "14:02:14 payment-42 failure",
         "--- the last lines of unit_test",
         *[f"line {n}" for n in range(8981, 9000)],
         "boom",
         "---",
-        "✘ payment-42 failed in unit_test: exit code 1 after 2.0 s",
+        "✘ payment-42 failed in unit_test after 2.0 s: exit code 1",
         "  seamless logs payment-42 unit_test      seamless shell payment-42"
         "      seamless rerun payment-42 --from unit_test",
     ]
@@ -198,6 +200,10 @@ def test_what_a_command_asks_of_the_agent(
         ("rollback --to 7d --env prod", "there is no environment 'prod'. --env takes staging or production\n"),
         ("run x --local . --ref main", "it takes no --ref, --pr, --staging or --rebuild\n"),
         ("run x --pr 17 --staging", "it takes no --ref, --checks, --staging or --rebuild\n"),
+        (
+            "runs --state bogus",
+            "there is no state 'bogus'. One of idle, in_progress, awaiting_approval, success, failure",
+        ),
         ("logs x --raw --json", "--raw writes bytes and --json lines: give one of them\n"),
         ("--config none.toml status", "none.toml: cannot be read: no such file or directory\n"),
         ("agent start", "there is no configuration; searched:\n"),
@@ -360,6 +366,40 @@ def test_logs(agent: FakeAgent, seamless: Seamless) -> None:
         capture_output=True,
     )
     assert (raw.returncode, raw.stdout) == (0, stored)
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (stage("build", "skipped", reason="prepare failed"), "build of payment-42 did not run: prepare failed\n"),
+        (stage("build"), "build of payment-42 has not started\n"),
+        (
+            stage("build", "success", detail={"kept_from": "payment-41"}),
+            "build of payment-42 was kept. Its log: seamless logs payment-41 build\n",
+        ),
+    ],
+)
+def test_a_stage_without_a_log_is_said_to_have_none(
+    agent: FakeAgent, seamless: Seamless, state: dict[str, Any], said: str
+) -> None:
+    agent.runs["payment-42"] = run(stages=[state])
+    done = seamless("logs", "payment-42", "build")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"seamless: {said}")
+
+
+def test_a_configuration_that_is_not_in_force_is_told_once_by_every_command(
+    agent: FakeAgent, seamless: Seamless
+) -> None:
+    agent.headers = {"Seamless-Config": "not in force"}
+    agent.runs["payment-42"] = run("payment-42")
+    agent.answers["GET", "status"] = (200, [])
+    for command in ("status", "show payment-42", "logs payment-42"):
+        done = seamless(*command.split())
+        assert done.stderr == (
+            "seamless: the configuration file has mistakes; what was in force before still is."
+            " See: seamless agent status\n"
+        )
+        assert done.returncode == 0
 
 
 def test_logs_that_are_followed_come_as_they_are_written_until_the_run_has_ended(

@@ -186,7 +186,7 @@ def test_an_agent_that_is_away_is_said_and_waited_for(agent: FakeAgent) -> None:
     agent.move("payment-42", "failure", reason="prepare: no such commit")
     assert command.wait() == 1
     assert "! the agent" not in command.screen
-    assert "✘ payment-42 failed in prepare: no such commit" in command.screen
+    assert "✘ payment-42 failed in prepare after 0.0 s: no such commit" in command.screen
 
 
 @pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"NO_COLOR": "1"}])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -9,11 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.text import Text
 
+from seamless.clock import age_in_words
+from seamless.config import Build, EcsService, IntegrationTest, Limits, Parameters
+from seamless.config.table import Table
 from seamless.logtext import ASCII_GLYPHS, GLYPHS
 from seamless.rendering import evidence
-from seamless.rendering.formats import age, age_in_words, duration, local_clock, local_time
+from seamless.rendering.folding import folded
+from seamless.rendering.formats import age, duration, local_clock, local_time
 from seamless.rendering.runs import Viewer, details, ending, header, quoted, ref_name, stage_rows
-from seamless.rendering.tables import images_table, parameters_table, runs_table, services_table, status_table
+from seamless.rendering.tables import (
+    DURATIONS,
+    SIZES,
+    images_table,
+    parameters_table,
+    runs_table,
+    services_table,
+    status_table,
+)
 
 from .fake_agent import run, stage
 
@@ -62,7 +75,14 @@ def in_progress() -> RunJSON:
 
 def test_a_run_that_goes_on() -> None:
     found = in_progress()
-    assert shown([header(found, ANN, 100), *details(found, ANN), *stage_rows(found, ANN), *ending(found, ANN)]) == (
+    assert shown(
+        [
+            header(found, dataclasses.replace(ANN, width=100)),
+            *details(found, ANN),
+            *stage_rows(found, ANN),
+            *ending(found, ANN),
+        ]
+    ) == (
         'payment-42  main  9f3c2ab  "Retry card declines"  by you                    seamless show payment-42\n'
         "  trigger manual · started 3 Dec 14:02 · for 9.0 s\n"
         "  ✔ prepare              4.1 s  kept tree\n"
@@ -95,6 +115,7 @@ def test_an_approval_says_what_it_lets_through() -> None:
             peer("gateway", "fc010d4", "staging"),
             {"compose_service": "tests", "service": None, "commit": None, "digest": None, "source": "file"},
         ],
+        "staging": None,
         "task_definition": "image only; cpu, memory, environment unchanged",
         "hold": None,
         "expires_at": "2026-12-13T14:02:00+00:00",
@@ -122,6 +143,7 @@ def test_an_approval_of_a_forks_commit_names_the_run_and_what_it_may_do() -> Non
         "commits_known": True,
         "image": None,
         "tested_against": [],
+        "staging": None,
         "task_definition": None,
         "hold": None,
         "expires_at": "2026-12-13T14:02:00+00:00",
@@ -147,6 +169,7 @@ def test_an_approval_of_a_first_deployment_during_a_hold() -> None:
         "commits_known": False,
         "image": None,
         "tested_against": [],
+        "staging": None,
         "task_definition": None,
         "hold": {"why": "duplicate e-mails", "by": "bob", "since": at("10:00:00"), "commit": None},
         "expires_at": "2026-12-13T14:02:00+00:00",
@@ -185,8 +208,8 @@ def test_a_failure_says_what_where_why_and_what_next() -> None:
         "  ✘ code_quality         1.0 s  failed: exit code 2\n"
         "  ✘ unit_test            6.2 s  failed: exit code 1 · 7 of 48 tests failed\n"
         "  ⊘ build                       cancelled: unit_test failed\n"
-        "✘ payment-43 failed in code_quality: exit code 2 after 1.0 s\n"
-        "✘ payment-43 failed in unit_test: exit code 1 after 6.2 s      (7 of 48 tests failed)\n"
+        "✘ payment-43 failed in code_quality after 1.0 s: exit code 2\n"
+        "✘ payment-43 failed in unit_test after 6.2 s: exit code 1      (7 of 48 tests failed)\n"
         + "".join(f"  app.test.ts.test {n}\n      expected 3\n" for n in range(5))
         + "  and 2 more\n"
         "  seamless logs payment-43 code_quality      seamless shell payment-43"
@@ -267,7 +290,7 @@ def test_the_fleet() -> None:
         "gateway       fc010d4  fc010d4   2 h  fc010d4           1 d  ✔\n"
         "inventory     -        -              -                      ● waiting for approval  inventory-19  (8 m)\n"
         "notification  -        -              0c35e04 unknown  10 s  "
-        '⏸ on hold since 0c35e04 was restored: "duplicate e-mails" (bob)\n'
+        "⏸ on hold since 0c35e04 was restored (bob)\n"
         "payment       -        -              -                      "
         "▶ payment-43 unit_test 3.9 s  ·  ▶ payment-44 queued\n"
         "search        -        -              -                      "
@@ -289,7 +312,7 @@ def test_lists() -> None:
         "service": "payment",
         "commit": "9f3c2abaa",
         "digest": "sha256:0123456789abcdef",
-        "ref": "reg/payment@sha256:01",
+        "ref": "reg/payment@sha256:0123456789abcdef",
         "tag": "t",
         "built_at": at("13:00:00"),
         "run": "payment-42",
@@ -297,21 +320,113 @@ def test_lists() -> None:
         "environments": ["staging", "production"],
     }
     assert shown(images_table(cast(Any, [image]), ANN)) == (
-        "commit   built    run         runs in              deployable  digest        ref\n"
-        "9f3c2ab  1 h ago  payment-42  staging, production  yes         0123456789ab  reg/payment@sha256:01"
+        "commit   built    run         runs in              deployable  image\n"
+        "9f3c2ab  1 h ago  payment-42  staging, production  yes         reg/payment@sha256:0123456789ab"
     )
     listed = {"name": "payment", "repo": "/srv/shop.git", "path": "payment", "branch": "main", "triggers": ["main"]}
     assert shown(services_table(cast(Any, [listed]))) == (
         "service  branch  triggers  repository\npayment  main    main      /srv/shop.git (payment)"
     )
-    values = {"image": None, "install": "npm ci\nnpm run x", "caches": ["/a", "/b"], "build": {"args": {}, "n": 1.5}}
-    assert shown(parameters_table(values, {"install": "services.payment"})) == (
-        "parameter  from              value\n"
-        "image      default           -\n"
-        "install    services.payment  'npm ci\\nnpm run x'\n"
-        "caches     default           [/a, /b]\n"
-        "build      default           { args = {}, n = 1.5 }"
+
+
+def test_parameters_are_shown_as_one_writes_them() -> None:
+    values = {
+        "image": None,
+        "install": "npm ci\nnpm run x",
+        "caches": ["/a", "/b"],
+        "files": {"/etc/pip.conf": "/srv/pip.conf"},
+        "build": {"args": {}, "target": "", "context": "."},
+        "secrets": {"TOKEN": {"env": "T", "expose": ["pr"]}},
+        "environments": {"production": {"publish": 8080, "port": None, "limits": {"memory": 3 * 2**29}}},
+        "stage_timeout": 5400.0,
+    }
+    sources = {
+        "image": "default",
+        "install": "service",
+        "caches": "pipeline",
+        'files."/etc/pip.conf"': "service",
+        "build.args": "default",
+        "build.target": "service",
+        "build.context": "default",
+        "secrets.TOKEN": "service",
+        "environments.production.publish": "service",
+        "environments.production.port": "default",
+        "environments.production.limits.memory": "service",
+        "stage_timeout": "pipeline",
+    }
+    assert shown(parameters_table(values, sources, ANN)) == (
+        "parameter                              from      value\n"
+        "image                                  default   -\n"
+        "install                                service   'npm ci\\nnpm run x'\n"
+        "caches                                 pipeline  [/a, /b]\n"
+        'files."/etc/pip.conf"                  service   /srv/pip.conf\n'
+        "build.target                           service   ''\n"
+        "build.context                          default   .\n"
+        "secrets.TOKEN                          service   { env = T, expose = [pr] }\n"
+        "environments.production.publish        service   8080\n"
+        "environments.production.limits.memory  service   1536m\n"
+        "stage_timeout                          pipeline  90m"
     )
+
+
+@pytest.mark.parametrize(("words", "known"), [("duration", DURATIONS), ("size", SIZES)])
+def test_every_parameter_with_a_unit_is_known_as_such(words: str, known: frozenset[str]) -> None:
+    tables: list[type[Table]] = [Parameters, Limits, EcsService, Build, IntegrationTest]
+    found = {
+        name
+        for table in tables
+        for name, field in table.model_fields.items()
+        if f"Words(words='{words}')" in repr([field.annotation, field.metadata])
+    }
+    assert found == known
+
+
+def test_on_a_narrow_screen_lines_go_on_where_they_belong() -> None:
+    narrow = dataclasses.replace(ANN, width=60)
+    deployed = stage("deploy_production", "success", detail={"address": "http://127.0.0.1:3000"})
+    times = {"started_at": at("14:00:00"), "ended_at": at("14:01:04")}
+    succeeded = cast("RunJSON", run(state="success", stages=[deployed], **times))
+    assert shown(ending(succeeded, narrow)) == (
+        "✔ payment-42 succeeded in 1 m 4 s: production runs 9f3c2ab\n  at http://127.0.0.1:3000"
+    )
+    failed = cast("RunJSON", run(state="failure", stages=[stage("unit_test", "failure", reason="exit code 1")]))
+    assert shown(ending(failed, narrow)).splitlines()[1:] == [
+        "  seamless logs payment-42 unit_test",
+        "  seamless shell payment-42",
+        "  seamless rerun payment-42 --from unit_test",
+    ]
+    hold = {"why": "the bank's maintenance window", "by": "bob", "since": at("09:00:00"), "commit": None}
+    fleet = [service("payment", hold=hold), service("search")]
+    assert shown(status_table(cast(Any, fleet), dataclasses.replace(ANN, width=70))) == (
+        "service  head  staging    production    now\n"
+        "payment  -     -          -             ⏸ on hold: \"the bank's\n"
+        '                                        maintenance window" (bob)\n'
+        "search   -     -          -             no runs yet"
+    )
+    [_, line] = runs_table([cast("RunJSON", run(subject="One that is long enough to be cut here"))], narrow)
+    assert line.cell_len == 60
+    assert line.plain.endswith("…")
+
+
+@given(st.text(), st.integers(1, 100), st.integers(0, 40))
+def test_folding_loses_nothing_but_spaces(text: str, width: int, indent: int) -> None:
+    line = Text(text)
+    rows = folded(line, width, indent)
+    assert "".join("".join(row.plain.split()) for row in rows) == "".join(line.plain.split())
+    for row in rows:
+        assert row.cell_len <= width or " " not in row.plain.strip()
+
+
+def test_a_shell_is_offered_where_there_is_something_to_see_and_a_rerun_where_it_is_possible() -> None:
+    def offered(failed: dict[str, Any], ref: str = "refs/heads/main") -> str:
+        return shown(ending(cast("RunJSON", run(state="failure", ref=ref, stages=[failed])), ANN)).splitlines()[-1]
+
+    assert "shell" in offered(stage("prepare", "failure", reason="exit code 1", exit_code=1))
+    assert "shell" not in offered(stage("prepare", "failure", reason="conflicts in hello"))
+    assert "shell" not in offered(stage("build", "failure", reason="exit code 1", exit_code=1))
+    local = offered(stage("unit_test", "failure", reason="exit code 1", exit_code=1), ref="local")
+    assert local.endswith("seamless run payment --local …")
+    assert "rerun" not in local
 
 
 def test_no_text_from_outside_drives_the_terminal() -> None:
@@ -325,6 +440,7 @@ def test_no_text_from_outside_drives_the_terminal() -> None:
         "commits_known": True,
         "image": None,
         "tested_against": [peer(HOSTILE, "1e930b4", HOSTILE)],
+        "staging": None,
         "task_definition": HOSTILE,
         "hold": {"why": HOSTILE, "by": HOSTILE, "since": at("10:00:00"), "commit": None},
         "expires_at": at("15:00:00"),

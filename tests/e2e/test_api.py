@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from e2e.conftest import Shop
-from seamless import wire
+from seamless import wire, wire_logs
 from seamless.agent.api import Api, create_app
 from seamless.transitions import RUN_ENDED
 
@@ -81,12 +81,14 @@ def test_answers_have_the_shapes_of_wire(shop: Shop, http: httpx.Client) -> None
     assert only == http.get("/v1/status").json()[0]
     log = "/v1/runs/web-1/stages/build/log"
     text = http.get(log).text
-    found = check(wire.LogSearchJSON, http.get(f"{log}/search", params={"pattern": "dockerfile", "ignore_case": True}))
+    found = check(
+        wire_logs.LogSearchJSON, http.get(f"{log}/search", params={"pattern": "dockerfile", "ignore_case": True})
+    )
     assert found["finished"]
     assert found["matches"]
-    assert set(found["matches"][0]) == set(wire.LogMatchJSON.__annotations__)
+    assert set(found["matches"][0]) == set(wire_logs.LogMatchJSON.__annotations__)
     assert text.encode()[found["matches"][0]["offset"] :].decode().startswith(found["matches"][0]["text"])
-    position = check(wire.LogPositionJSON, http.get(f"{log}/position", params={"line": 2}))
+    position = check(wire_logs.LogPositionJSON, http.get(f"{log}/position", params={"line": 2}))
     assert position["offset"] == text.index("\n") + 1
     assert position == http.get(f"{log}/position", params={"offset": position["offset"]}).json()
     assert http.get(f"{log}/position", params={"at": "2000-01-01T00:00:00Z"}).json()["line"] == 1

@@ -39,6 +39,7 @@ def test_a_good_one_is_taken_up_and_a_broken_one_is_told(shop: Shop) -> None:
     told = client.version()["config_error"]
     assert told is not None
     assert "unit_tets" in told
+    assert "the configuration file has mistakes" in agent.cli("status").stderr
     agent.run("web", checks=True)
     assert agent.read_log("web-2", "unit_test").endswith("two\n")
 

@@ -124,6 +124,7 @@ def waiting_run() -> dict[str, Any]:
         "commits_known": True,
         "image": image("9f3c2ab", "inventory-19"),
         "tested_against": peers,
+        "staging": None,
         "task_definition": "image only; cpu, memory, environment unchanged",
         "hold": None,
         "expires_at": "2026-12-13T14:02:00+00:00",

@@ -129,6 +129,8 @@ def _add_handshake(app: FastAPI, api: Api) -> None:
         else:
             answer = await call_next(request)
         answer.headers[_API_HEADER] = str(wire.API_VERSION)
+        if api.host.about()["config_error"] is not None:
+            answer.headers[wire.CONFIG_HEADER] = "not in force"
         return answer
 
 

@@ -9,7 +9,6 @@ from typing import Annotated, Final
 from fastapi import FastAPI, Query, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
-from seamless import wire
 from seamless.agent.logs import LogId
 from seamless.agent.operations import Operations
 from seamless.agent.resources import Resources
@@ -17,6 +16,7 @@ from seamless.agent.store.rows import to_time
 from seamless.errors import NotFoundError, UsageError
 from seamless.model import Run, StageName
 from seamless.transitions import STAGE_ENDED
+from seamless.wire_logs import LogPositionJSON, LogSearchJSON
 
 _PATH: Final = "/v1/runs/{run}/stages/{stage}/log"
 _CHUNK: Final = 256 * 1024
@@ -86,7 +86,7 @@ def add_logs(app: FastAPI, resources: Resources, operations: Operations) -> None
         backwards: bool = False,
         ignore_case: bool = False,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    ) -> wire.LogSearchJSON:
+    ) -> LogSearchJSON:
         _, log = await find(run, stage)
         found, size = await logs.search(log, pattern, offset, ignore_case=ignore_case, backwards=backwards, limit=limit)
         return {
@@ -105,7 +105,7 @@ def add_logs(app: FastAPI, resources: Resources, operations: Operations) -> None
         offset: Annotated[int | None, Query(ge=0, le=2**62)] = None,
         line: Annotated[int | None, Query(ge=1, le=2**62)] = None,
         at: datetime | None = None,
-    ) -> wire.LogPositionJSON:
+    ) -> LogPositionJSON:
         _, log = await find(run, stage)
         match offset, line, at:
             case int(), None, None:

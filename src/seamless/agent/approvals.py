@@ -9,10 +9,19 @@ from seamless.agent.access import Role
 from seamless.agent.gate import Gatekeeper, Order, refusal
 from seamless.agent.operations import Operations
 from seamless.agent.store import StaleStateError, Store
+from seamless.clock import age_in_words
 from seamless.errors import RefusedError, UsageError
-from seamless.model import Actor, Approval, Run, short
+from seamless.model import Actor, Approval, Run, short, utc_now
 from seamless.transitions import RunEvent, RunState
 
+_IS: Final = {
+    RunState.IDLE: "it has not started yet",
+    RunState.IN_PROGRESS: "it is running",
+    RunState.AWAITING_APPROVAL: "it has just begun to",
+    RunState.SUCCESS: "it has succeeded",
+    RunState.FAILURE: "it has failed",
+    RunState.CANCELLED: "it was cancelled",
+}
 _BECAME: Final = {"approve": "approved", "reject": "rejected", "expire": "expired", "void": "void"}
 
 
@@ -91,5 +100,6 @@ class Approvals:
         for event in reversed(await self._store.events.page(run=run.id, kind="run")):
             if (words := _BECAME.get(event.name)) is not None:
                 reason = f" ({event.reason})" if event.reason else ""
-                return f"it was {words} by {event.actor} at {event.at:%Y-%m-%d %H:%M:%S} UTC{reason}"
-        return f"it is {run.state}"
+                ago = age_in_words((utc_now() - event.at).total_seconds())
+                return f"it was {words} by {event.actor} {ago} ago{reason}"
+        return _IS[run.state]

@@ -11,12 +11,12 @@ from seamless.agent.resources import Resources
 from seamless.agent.store import Store
 from seamless.errors import InterruptedStageError, ProgrammingError
 from seamless.executors.builder import compose_cli
-from seamless.model import Environment, StageName
+from seamless.model import Environment, StageName, short
 from seamless.stages import StageContext, StageResult
 from seamless.stages.compose import resolve_model, run_integration
 from seamless.stages.compose_clearing import clear_project
 from seamless.stages.compose_file import ComposeFile, read_compose_file
-from seamless.stages.integration import PeerImage, find_peers, plan_integration, project_name
+from seamless.stages.integration import Peer, PeerImage, find_peers, plan_integration, project_name
 from seamless.stages.registry import registry_host
 
 _Resolved = tuple[ComposeFile, Mapping[str, Any]]
@@ -78,8 +78,7 @@ async def _perform(context: StageContext, resources: Resources, ahead: tuple[Pat
     for note in plan.notes:
         await context.line(note)
     for peer in plan.peers:
-        what = peer.source if peer.commit is None else f"{peer.source} {peer.commit} {peer.digest}"
-        await context.line(f"{peer.compose_service}: {what}")
+        await context.line(f"{peer.compose_service}: {_told(peer)}")
     await run_integration(
         plan,
         spool=context.spool,
@@ -123,6 +122,13 @@ async def _images(context: StageContext, services: set[str], store: Store) -> di
     if context.run.service in services:
         images[context.run.service] = await _candidate(context, store)
     return images
+
+
+def _told(peer: Peer) -> str:
+    """Where a Compose service's image comes from; the whole digest is kept with the run."""
+    if peer.commit is None or peer.digest is None:
+        return "as the Compose file says"
+    return f"{peer.source} {short(peer.commit)} ({peer.digest[:19]})"
 
 
 def _hosts(images: Mapping[str, PeerImage]) -> set[str]:

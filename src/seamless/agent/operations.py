@@ -24,6 +24,7 @@ from seamless.forges import CommitInfo, Repository, Resolved
 from seamless.forges.github import PullRequest
 from seamless.forges.github.refs import pull_request_number, pull_request_ref
 from seamless.model import (
+    LOCAL_REF,
     Actor,
     CancelRequest,
     Environment,
@@ -202,7 +203,7 @@ class Operations:
         options = RunOptions(local=True, checks=True)
         parameters = self.parameters_of(service)
         subject = f"local tree at {short(commit)}"
-        new = self.new_run(actor, service, Trigger.MANUAL, "local", commit, options, parameters, subject, actor.name)
+        new = self.new_run(actor, service, Trigger.MANUAL, LOCAL_REF, commit, options, parameters, subject, actor.name)
         run = await self._store.runs.create(new)
         tree.rename(self._resources.workspaces.local_source(run.id))
         self._engine.submit(run)

@@ -150,6 +150,7 @@ class Presenter:
             "lets_through": "production",
             "why": run.approval.why,
             "production": production,
+            "staging": await self._moved_on(run),
             "commits": commits,
             "commits_known": known,
             "image": None if image is None else await self.image(image),
@@ -158,6 +159,13 @@ class Presenter:
             "hold": None if hold is None else hold_json(hold),
             "expires_at": to_time(run.approval.expires_at),
         }
+
+    async def _moved_on(self, run: Run) -> wire.CommitJSON | None:
+        """What staging runs, when that is another commit than the one that it was to prove."""
+        current = await self._store.deployments.current(run.service, Environment.STAGING)
+        if run.stage(StageName.DEPLOY_STAGING) is None or current is None or current.commit == run.commit:
+            return None
+        return await self._commit_of(await self._store.runs.get(current.run), current.commit)
 
     async def _difference(self, run: Run, image: Image | None) -> str | None:
         """What production's task definition would become, in lines; None when there is none, or nothing changes."""
@@ -174,6 +182,7 @@ class Presenter:
             "lets_through": "checks",
             "why": approval.why,
             "production": None,
+            "staging": None,
             "commits": await self._commits(run, run.base),
             "commits_known": run.base is not None,
             "image": None,

@@ -79,7 +79,7 @@ def reload(context: typer.Context) -> None:
     Example:
       seamless agent reload
     """
-    with session_of(context).agent() as agent:
+    with session_of(context).agent(tells_of_config=True) as agent:
         answer = agent.reload()
     print(f"{answer['config_file']} is in force")
 
@@ -163,7 +163,7 @@ def status(context: typer.Context, as_json: Annotated[bool, typer.Option("--json
       seamless agent status --json
     """
     session = session_of(context)
-    with session.agent() as agent:
+    with session.agent(tells_of_config=True) as agent:
         answer = agent.version()
     if as_json:
         print_json(answer)

@@ -48,7 +48,7 @@ def start(session: Session) -> tuple[VersionJSON, bool]:
         return there, False
     if installing.serves(config_file):
         installing.ask_systemd("start")
-        with session.agent() as agent:
+        with session.agent(tells_of_config=True) as agent:
             return agent.version(), True
     log = _open_log(session.data_dir)
     said_from = log.stat().st_size
@@ -108,14 +108,14 @@ def _is_service(session: Session) -> bool:
 
 
 def _handshake(session: Session) -> VersionJSON | None:
-    with suppress(ConnectionLostError, UnavailableError), session.agent() as agent:
+    with suppress(ConnectionLostError, UnavailableError), session.agent(tells_of_config=True) as agent:
         return agent.version()
     return None
 
 
 def _pid_here(session: Session) -> int:
     """The agent's pid, if it is a process of this host: a forwarded socket ends at another one's."""
-    with session.agent() as agent:
+    with session.agent(tells_of_config=True) as agent:
         pid = agent.version()["pid"]
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
         peer.connect(str(session.socket_path))

@@ -79,9 +79,10 @@ def show_service(
     if as_json:
         print_json(found)
         return
+    from seamless.rendering.runs import Viewer
     from seamless.rendering.tables import parameters_table
 
-    for line in parameters_table(found["parameters"], found["sources"]):
+    for line in parameters_table(found["parameters"], found["sources"], Viewer.at_present(user_name())):
         session.console.print(line)
 
 

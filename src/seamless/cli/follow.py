@@ -94,10 +94,16 @@ def _print_transitions(session: Session, agent: Client, run: RunJSON, after: int
 
 def _print_ending(session: Session, agent: Client, run: RunJSON) -> None:
     from seamless.cli.lines import last_lines
+    from seamless.rendering.evidence import explanation
     from seamless.rendering.runs import Viewer, ending
 
     for stage in run["stages"]:
-        if stage["state"] == "failure" and (lines := last_lines(agent, run["id"], stage["name"], _TAIL_LINES)):
+        if stage["state"] != "failure" or explanation(stage):  # which holds the last lines that matter
+            continue
+        lines = last_lines(agent, run["id"], stage["name"], _TAIL_LINES)
+        if lines and lines[-1].startswith(f"seamless: {stage['name']}: "):  # the reason, which comes next anyway
+            lines.pop()
+        if lines:
             print(f"--- the last lines of {stage['name']}")
             print("\n".join(lines))
             print("---")
@@ -134,4 +140,6 @@ class Transitions:
             return "goes on" + why
         seconds = seconds_between(self._started.get(subject), event["at"])
         took = f" {duration(seconds).replace(' ', '')}" if seconds is not None and state != "awaiting_approval" else ""
+        if state == "failure" and subject is None:  # its stages have said why
+            why = ""
         return f"{word(state)}{took}{why}"

@@ -64,10 +64,29 @@ def logs(
         if stage is not None and stage not in [one["name"] for one in found["stages"]]:
             has = ", ".join(one["name"] for one in found["stages"])
             raise UsageError(f"{found['id']} has no stage {stage}", hint=f"It has {has}")
+        if stage is not None and not follow:
+            _tell_of_none(found, stage)
         if raw:
             _write_raw(agent, found, stage, follow)
         else:
             _write_lines(session, found["id"], _batches(session, agent, found, stage, follow), found, stage, as_json)
+
+
+def _tell_of_none(run: RunJSON, name: str) -> None:
+    """Says on standard error why a stage has no log, if it has not run."""
+    from seamless.logtext import plain
+
+    stage = next(one for one in run["stages"] if one["name"] == name)
+    if stage["started_at"] is not None:
+        return
+    what = f"{name} of {run['id']}"
+    if kept := stage["detail"].get("kept_from"):
+        told = f"{what} was kept. Its log: seamless logs {kept} {name}"
+    elif stage["state"] == "idle":
+        told = f"{what} has not started"
+    else:
+        told = f"{what} did not run: {stage['reason'] or stage['state']}"
+    print(f"seamless: {plain(told)}", file=sys.stderr)
 
 
 def _started(run: RunJSON, stage: str | None) -> list[str]:

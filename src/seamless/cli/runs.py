@@ -11,6 +11,7 @@ from seamless.cli import completing
 from seamless.cli.deploys import AsJson, Detach, show_or_follow
 from seamless.cli.session import print_json, session_of, user_name
 from seamless.errors import UsageError
+from seamless.transitions import RunState
 
 if TYPE_CHECKING:
     from seamless.cli.session import Session
@@ -124,6 +125,8 @@ def list_runs(
       seamless runs
       seamless runs payment --state failure
     """
+    if state is not None and state not in list(RunState):
+        raise UsageError(f"there is no state {state!r}", hint=f"one of {', '.join(RunState)}")
     session = session_of(context)
     with session.agent() as agent:
         found = agent.runs(service=service, state=state, limit=limit)
@@ -160,10 +163,12 @@ def show(
     if as_json:
         print_json(found)
         return
-    from seamless.rendering.runs import Viewer, details, ending, header, stage_rows
+    from seamless.rendering.folding import folded
+    from seamless.rendering.runs import NOTE_COLUMN, Viewer, details, ending, header, stage_rows
 
     viewer = Viewer.at_present(user_name())
-    for line in [header(found, viewer), *details(found, viewer), *stage_rows(found, viewer), *ending(found, viewer)]:
+    rows = [row for stage in stage_rows(found, viewer) for row in folded(stage, viewer.width, NOTE_COLUMN)]
+    for line in [header(found, viewer), *details(found, viewer), *rows, *ending(found, viewer)]:
         session.console.print(line)
 
 

@@ -70,13 +70,14 @@ class Session:
         table = read_toml(file).get("agent", {})
         return table if isinstance(table, dict) else {}
 
-    def agent(self) -> Client:
-        """A client for the agent; nothing is sent yet."""
+    def agent(self, *, tells_of_config: bool = False) -> Client:
+        """A client for the agent; nothing is sent yet. With the first answer it is said on standard error when the
+        configuration file is not in force, unless the command `tells_of_config` itself."""
         # httpx's own command line, which it imports when it can, with parts of Rich and Pygments: 70 ms.
         sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # how an import is halted
         from seamless.client import Client
 
-        return Client(self.socket_path)
+        return Client(self.socket_path, on_old_config=None if tells_of_config else _tell_of_old_config)
 
     @cached_property
     def console(self) -> Console:
@@ -99,6 +100,13 @@ class Session:
     @property
     def has_colors(self) -> bool:
         return self.console.is_terminal and self.console.color_system is not None
+
+
+def _tell_of_old_config() -> None:
+    print(
+        "seamless: the configuration file has mistakes; what was in force before still is. See: seamless agent status",
+        file=sys.stderr,
+    )
 
 
 def session_of(context: typer.Context) -> Session:

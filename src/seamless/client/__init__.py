@@ -29,12 +29,11 @@ if TYPE_CHECKING:
         EventJSON,
         HoldJSON,
         ImageJSON,
-        LogPositionJSON,
-        LogSearchJSON,
         RunJSON,
         ServiceJSON,
         ServiceStatusJSON,
     )
+    from seamless.wire_logs import LogPositionJSON, LogSearchJSON
     from seamless.wire_plans import PlanJSON
 
 LOG_SIZE_HEADER: Final = "Seamless-Log-Size"

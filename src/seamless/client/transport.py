@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket as socket_module
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -20,18 +20,25 @@ from seamless.connection import (
     unreachable,
 )
 from seamless.errors import AgentUnreachableError
-from seamless.wire import API_VERSION
+from seamless.wire import API_VERSION, CONFIG_HEADER
 
 API_HEADER: Final = "Seamless-API"
 _TIMEOUT_S: Final = 30.0
 
 
 class Transport:
-    """One agent's socket. Opening it does no I/O; close it, or use it as a context manager."""
+    """One agent's socket. Opening it does no I/O; close it, or use it as a context manager.
 
-    def __init__(self, socket: Path, *, timeout_s: float = _TIMEOUT_S) -> None:
+    `on_old_config` is called with the first answer that says that the agent's configuration file holds what is not
+    in force.
+    """
+
+    def __init__(
+        self, socket: Path, *, timeout_s: float = _TIMEOUT_S, on_old_config: Callable[[], None] | None = None
+    ) -> None:
         check_socket_path(socket)
         self.socket = socket
+        self._on_old_config = on_old_config
         self._streams: set[socket_module.socket] = set()  # of the answers that are being read
         self._http = httpx.Client(
             transport=httpx.HTTPTransport(uds=str(socket), verify=False),  # no TLS on a Unix socket: load no CAs
@@ -104,6 +111,9 @@ class Transport:
             )
         if spoken != str(API_VERSION):
             raise ApiVersionError(spoken)
+        if self._on_old_config is not None and CONFIG_HEADER in answer.headers:
+            tell, self._on_old_config = self._on_old_config, None
+            tell()
         if not answer.is_success:
             raise error_of(answer.status_code, answer.content)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-_UNITS = ((86400, "d", "day"), (3600, "h", "hour"), (60, "m", "minute"), (1, "s", "second"))
+_UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
 def moment(iso: str) -> datetime:
@@ -32,16 +32,7 @@ def duration(seconds: float) -> str:
 
 def age(seconds: float) -> str:
     """`40 s`, `10 m`, `2 h`, `3 d`: one unit, rounded down."""
-    return next((f"{int(seconds // size)} {unit}" for size, unit, _ in _UNITS if seconds >= size), "0 s")
-
-
-def age_in_words(seconds: float) -> str:
-    """`3 minutes`, `1 day`."""
-    for size, _, word in _UNITS:
-        if seconds >= size:
-            count = int(seconds // size)
-            return f"{count} {word}" if count == 1 else f"{count} {word}s"
-    return "a moment"
+    return next((f"{int(seconds // size)} {unit}" for size, unit in _UNITS if seconds >= size), "0 s")
 
 
 def age_of(iso: str, now: datetime | None = None) -> str:

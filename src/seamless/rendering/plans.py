@@ -9,7 +9,7 @@ from rich.text import Text
 
 from seamless.logtext import plain
 from seamless.model import short
-from seamless.rendering.runs import ref_name
+from seamless.rendering.runs import brief_ref, ref_name
 
 if TYPE_CHECKING:
     from seamless.wire_plans import PlanJSON, PlannedDeployJSON
@@ -30,7 +30,7 @@ def _lines(plan: PlanJSON) -> Iterator[Text]:
         if deploy is None:
             note = f"skipped: {stage['skipped']}" if stage["skipped"] else ""
             if name == "build" and plan["image"] is not None:
-                note = f"uses {plan['image']} again"
+                note = f"uses {brief_ref(plan['image'])} again"
             yield Text(f"  {name:<{_WIDTH}}{plain(note)}".rstrip())
             continue
         waits = ", after an approval" if plan["approval"] and deploy["environment"] == "production" else ""

@@ -5,6 +5,7 @@ Pure functions from the API's JSON to lines. All text that came from outside goe
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from typing import TYPE_CHECKING, Final
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from seamless.clock import age_in_words
 from seamless.logtext import glyphs, plain
-from seamless.model import short
+from seamless.model import LOCAL_REF, short
 from seamless.rendering import evidence
-from seamless.rendering.formats import age_in_words, duration, local_time, seconds_between
+from seamless.rendering.folding import folded
+from seamless.rendering.formats import duration, local_time, seconds_between
 
 if TYPE_CHECKING:
     from seamless.wire import ApprovalJSON, CommitJSON, RunJSON, StageJSON
@@ -32,24 +35,31 @@ STYLES: Final = {
     "cancelled": "yellow",
 }
 _WORDS: Final = {"failure": "failed", "skipped": "skipped", "cancelled": "cancelled"}
+_COMMAND_STAGES: Final = ("prepare", "code_quality", "unit_test")
 _NAME_WIDTH: Final = 17
+_TIME_WIDTH: Final = 8
+NOTE_COLUMN: Final = 4 + _NAME_WIDTH + 1 + _TIME_WIDTH + 2
+"""Where the words about a stage begin."""
 _BAR_WIDTH: Final = 20
+_FACT_WIDTH: Final = 18
 _SHOWN_COMMITS: Final = 3
 _GAP: Final = "      "
 
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """For whom something is rendered, when, and with which glyphs."""
+    """For whom something is rendered, when, with which glyphs, and how wide."""
 
     name: str
     now: datetime
     glyphs: Mapping[str, str]
+    width: int | None = None  # cells of a line; None: as long as it gets
 
     @classmethod
     def at_present(cls, name: str) -> Viewer:
         """For standard output, now."""
-        return cls(name, datetime.now(UTC), glyphs(sys.stdout.encoding))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        return cls(name, datetime.now(UTC), glyphs(sys.stdout.encoding), width)
 
     def glyph(self, state: str) -> str:
         return self.glyphs.get(state, "?")
@@ -59,7 +69,7 @@ class Viewer:
         return "you" if user == self.name else plain(user)
 
 
-def header(run: RunJSON, viewer: Viewer, width: int | None = None) -> Text:
+def header(run: RunJSON, viewer: Viewer) -> Text:
     """`payment-42  main  9f3c2ab  "Retry card declines"  by you`, and at the right edge how to see it again."""
     line = Text(no_wrap=True)
     line.append(run["id"], "bold")
@@ -68,7 +78,7 @@ def header(run: RunJSON, viewer: Viewer, width: int | None = None) -> Text:
         line.append(f"  {quoted(run['subject'], 60)}")
     line.append(f"  by {viewer.call(run['requested_by'])}")
     again = f"seamless show {run['id']}"
-    if width is not None and (room := width - line.cell_len - len(again)) >= 2:
+    if viewer.width is not None and (room := viewer.width - line.cell_len - len(again)) >= 2:
         line.append(" " * room + again, "dim")
     return line
 
@@ -103,7 +113,7 @@ def stage_row(stage: StageJSON, viewer: Viewer) -> Text:
     line = Text(no_wrap=True)
     line.append(f"  {viewer.glyph(state)} ", style)
     line.append(f"{stage['name']:<{_NAME_WIDTH}}", "dim" if style == "dim" else "")
-    line.append(f" {shown:>8}  ")
+    line.append(f" {shown:>{_TIME_WIDTH}}  ")
     if state == "in_progress":
         _append_progress(line, seconds or 0.0, stage["usual_s"])
         if stage["attempt"] > 1:
@@ -137,17 +147,18 @@ def ending(run: RunJSON, viewer: Viewer) -> list[Text]:
         case "failure":
             return failure_block(run, viewer)
         case "cancelled":
-            return [_verdict("cancelled", f"{run['id']} was cancelled", run["reason"], viewer)]
+            return _verdict("cancelled", f"{run['id']} was cancelled", run["reason"], viewer)
         case "success":
-            return [_verdict("success", f"{run['id']} succeeded{_after(run)}", _result(run), viewer)]
+            return _verdict("success", f"{run['id']} succeeded{_after(run)}", _result(run), viewer)
         case _:
             return []
 
 
-def _verdict(state: str, what: str, why: str | None, viewer: Viewer) -> Text:
+def _verdict(state: str, what: str, why: str | None, viewer: Viewer, note: str = "") -> list[Text]:
     line = Text.assemble((f"{viewer.glyph(state)} ", STYLES[state]), (what, "bold"), no_wrap=True)
     line.append(f": {plain(why)}" if why else "")
-    return line
+    line.append(f"{_GAP}({note})" if note else "")
+    return folded(line, viewer.width, 2)
 
 
 def _after(run: RunJSON) -> str:
@@ -170,29 +181,33 @@ def failure_block(run: RunJSON, viewer: Viewer) -> list[Text]:
     failed = [stage for stage in run["stages"] if stage["state"] == "failure"]
     if not failed:
         return failure_facts(run, viewer)
-    first = failed[0]["name"]
-    commands = [f"seamless logs {run['id']} {first}"]
-    if not first.startswith("deploy_"):
+    first = failed[0]
+    commands = [f"seamless logs {run['id']} {first['name']}"]
+    if _has_workspace(first):
         commands.append(f"seamless shell {run['id']}")
-    commands.append(f"seamless rerun {run['id']} --from {first}")
-    return [*failure_facts(run, viewer), _commands(commands)]
+    if run["ref"] == LOCAL_REF:
+        commands.append(f"seamless run {run['service']} --local …")
+    else:
+        commands.append(f"seamless rerun {run['id']} --from {first['name']}")
+    return [*failure_facts(run, viewer), *_commands(commands, viewer)]
+
+
+def _has_workspace(stage: StageJSON) -> bool:
+    """Whether a shell can look at what the failed stage left. A prepare without an exit code did not get that far."""
+    return stage["name"] in _COMMAND_STAGES and (stage["name"] != "prepare" or stage["exit_code"] is not None)
 
 
 def failure_facts(run: RunJSON, viewer: Viewer) -> list[Text]:
     """What failed and why; one paragraph for each stage that failed."""
     failed = [stage for stage in run["stages"] if stage["state"] == "failure"]
     if not failed:
-        return [_verdict("failure", f"{run['id']} failed", run["reason"], viewer)]
+        return _verdict("failure", f"{run['id']} failed", run["reason"], viewer)
     lines: list[Text] = []
     for stage in failed:
         seconds = seconds_between(stage["started_at"], stage["ended_at"], viewer.now)
-        line = _verdict(
-            "failure", f"{run['id']} failed in {stage['name']}", stage["reason"] or "no reason is known", viewer
-        )
-        line.append(f" after {duration(seconds)}" if seconds is not None else "")
-        if counts := evidence.test_counts(stage["detail"].get("tests")):
-            line.append(f"{_GAP}({counts})")
-        lines.append(line)
+        took = f" after {duration(seconds)}" if seconds is not None else ""
+        what, why = f"{run['id']} failed in {stage['name']}{took}", stage["reason"] or "no reason is known"
+        lines += _verdict("failure", what, why, viewer, evidence.test_counts(stage["detail"].get("tests")))
         for name, message in evidence.failed_tests(stage["detail"].get("tests")):
             lines.append(Text(f"  {name}"))
             lines.extend(Text(f"      {part}", "dim") for part in message.splitlines())
@@ -207,29 +222,31 @@ def approval_block(run: RunJSON, viewer: Viewer) -> list[Text]:
         return approval_facts(run, viewer)
     name = run["id"] if approval["lets_through"] == "checks" else run["service"]
     release = " --release" if approval["hold"] else ""
-    answer = _commands([f"seamless approve {name}{release}", f'seamless reject {name} --why "…"'])
-    answer.append(f"{_GAP}expires {local_time(approval['expires_at'])}", "dim")
-    return [*approval_facts(run, viewer), answer]
+    commands = [f"seamless approve {name}{release}", f'seamless reject {name} --why "…"']
+    expires = f"expires {local_time(approval['expires_at'])}"
+    return [*approval_facts(run, viewer), *_commands(commands, viewer, expires)]
 
 
 def approval_facts(run: RunJSON, viewer: Viewer) -> list[Text]:
     """What the approval would let through."""
     approval = run["approval"]
     if approval is None:
-        return [_verdict("awaiting_approval", f"{run['id']} is waiting for approval", run["reason"], viewer)]
+        return _verdict("awaiting_approval", f"{run['id']} is waiting for approval", run["reason"], viewer)
     fork = approval["lets_through"] == "checks"
     facts = _facts_of_fork(run, approval, viewer) if fork else _facts_of_release(run, approval, viewer)
     if hold := approval["hold"]:
         facts.append(("on hold", f"{quoted(hold['why'], 60)} ({viewer.call(hold['by'])})"))
-    return [
-        _verdict("awaiting_approval", f"{run['id']} is waiting for approval", approval["why"], viewer),
-        *(Text.assemble("  ", (f"{fact:<18}", "dim"), text, no_wrap=True) for fact, text in facts),
-    ]
+    lines = _verdict("awaiting_approval", f"{run['id']} is waiting for approval", approval["why"], viewer)
+    for fact, text in facts:
+        line = Text.assemble("  ", (f"{fact:<{_FACT_WIDTH}}", "dim"), text, no_wrap=True)
+        lines += folded(line, viewer.width, 2 + _FACT_WIDTH)
+    return lines
 
 
 def _facts_of_release(run: RunJSON, approval: ApprovalJSON, viewer: Viewer) -> list[tuple[str, str]]:
-    facts = [
-        ("production today", _production(approval["production"], viewer)),
+    facts = [("staging moved on", _commit(approval["staging"], viewer))] if approval["staging"] else []
+    facts += [
+        ("production today", _commit(approval["production"], viewer)),
         ("would become", f"{short(run['commit'])}  {_commits_since(run, approval, viewer)}"),
     ]
     if image := approval["image"]:
@@ -249,7 +266,7 @@ def _facts_of_fork(run: RunJSON, approval: ApprovalJSON, viewer: Viewer) -> list
     ]
 
 
-def _production(commit: CommitJSON | None, viewer: Viewer) -> str:
+def _commit(commit: CommitJSON | None, viewer: Viewer) -> str:
     if commit is None:
         return "nothing"
     seconds = seconds_between(commit["committed_at"], None, viewer.now) or 0.0
@@ -275,14 +292,25 @@ def _counted(commits: Sequence[CommitJSON], viewer: Viewer) -> str:
     return f"{count}: {', '.join([*named, *rest])}"
 
 
-def _commands(commands: Sequence[str]) -> Text:
-    return Text("  " + _GAP.join(commands), "cyan", no_wrap=True)
+def _commands(commands: Sequence[str], viewer: Viewer, note: str = "") -> list[Text]:
+    """On one line where that is wide enough, else on one each."""
+    parts = [Text(command, "cyan") for command in commands] + ([Text(note, "dim")] if note else [])
+    line = Text("  ", no_wrap=True).append_text(Text(_GAP).join(parts))
+    if viewer.width is None or line.cell_len <= viewer.width:
+        return [line]
+    return [Text("  ", no_wrap=True).append_text(part) for part in parts]
 
 
 def short_digest(digest: str) -> str:
     """`sha256:4be1…97c`."""
     kind, _, value = digest.partition(":")
     return f"{kind}:{value[:4]}…{value[-3:]}" if value else plain(digest)
+
+
+def brief_ref(ref: str) -> str:
+    """An image as people tell it from others: `registry/payment@sha256:0123456789ab`."""
+    before, kind, value = plain(ref).partition("sha256:")
+    return f"{before}{kind}{value[:12]}"
 
 
 def ref_name(ref: str) -> str:
@@ -297,5 +325,10 @@ def ref_name(ref: str) -> str:
 
 def quoted(text: str, width: int) -> str:
     """One line of someone's text in quotation marks, at most `width` cells of it."""
+    return f'"{cut(text, width)}"'
+
+
+def cut(text: str, width: int) -> str:
+    """One line of a text, at most `width` cells of it."""
     line = plain(text).partition("\n")[0]
-    return f'"{line}"' if cell_len(line) <= width else f'"{set_cell_size(line, width - 1).rstrip()}…"'
+    return line if cell_len(line) <= width else f"{set_cell_size(line, width - 1).rstrip()}…"

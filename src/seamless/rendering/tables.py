@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
 from seamless.logtext import plain, word
 from seamless.model import short
+from seamless.rendering.folding import folded
 from seamless.rendering.formats import age, age_of, duration, seconds_between
-from seamless.rendering.runs import STYLES, Viewer, quoted, ref_name
+from seamless.rendering.runs import STYLES, Viewer, brief_ref, cut, quoted, ref_name
 
 if TYPE_CHECKING:
-    from seamless.wire import HeadJSON, ImageJSON, ReleaseJSON, RunJSON, ServiceJSON, ServiceStatusJSON
+    from seamless.wire import HeadJSON, HoldJSON, ImageJSON, ReleaseJSON, RunJSON, ServiceJSON, ServiceStatusJSON
 
 Cell = str | Text
-_GAP = "  "
+_GAP: Final = "  "
+_SHOWN_REASON: Final = 80  # cells of why something is red
+DURATIONS: Final = frozenset(
+    (
+        *("approval_timeout", "before_deploy_timeout", "deploy_timeout", "run_timeout", "stage_timeout"),
+        *("keep_failed", "poll_interval"),
+    )
+)
+"""Parameters in seconds."""
+SIZES: Final = frozenset(["memory"])
+"""Parameters in bytes."""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[Text]:
-    """Columns as wide as their widest cell, the last one as long as it is."""
+    """Columns as wide as their widest cell, the last one as long as it is. See `table_within` for a screen's width."""
+    return [line for line, _ in _aligned(header, rows)]
+
+
+def table_within(width: int | None, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[Text]:
+    """As `table`; what is too long for the screen goes on below, in the last column."""
+    return [row for line, last in _aligned(header, rows) for row in folded(line, width, last)]
+
+
+def _aligned(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[tuple[Text, int]]:
+    """Each line, and where its last column begins."""
     cells = [[Text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
     titles = [Text(title, "dim") for title in header]
     widths = [max(row[column].cell_len for row in [titles, *cells]) for column in range(len(header))]
@@ -30,7 +51,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[Text]:
         for cell, width in zip(row, widths, strict=True):
             line.append_text(cell).append(" " * (width - cell.cell_len) + _GAP)
         line.rstrip()
-        lines.append(line)
+        lines.append((line, sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)))
     return lines
 
 
@@ -46,7 +67,7 @@ def status_table(services: Sequence[ServiceStatusJSON], viewer: Viewer) -> list[
         ]
         for service in services
     ]
-    return table(["service", "head", "staging", "", "production", "", "now"], rows)
+    return table_within(viewer.width, ["service", "head", "staging", "", "production", "", "now"], rows)
 
 
 def head_cell(head: HeadJSON | None) -> str:
@@ -69,20 +90,27 @@ def now_text(service: ServiceStatusJSON, viewer: Viewer) -> Text:
         since = age_of(waiting_since(waiting), viewer.now)
         parts.append(("awaiting_approval", f"waiting for approval  {waiting['id']}  ({since})", "yellow"))
     if hold := service["hold"]:
-        restored = f" since {short(hold['commit'])} was restored" if hold["commit"] else ""
-        parts.append(("on_hold", f"on hold{restored}: {quoted(hold['why'], 40)} ({viewer.call(hold['by'])})", "yellow"))
+        parts.append(("on_hold", _hold_text(hold, viewer), "yellow"))
     if red := service["red_since"]:
         where = plain(" ".join(part for part in (red["run"], red["stage"]) if part))
-        why = f", {plain(red['reason'])}" if red["reason"] else ""
+        why = f", {cut(red['reason'], _SHOWN_REASON)}" if red["reason"] else ""
         parts.append(("failure", f"red for {age_of(red['since'], viewer.now)}: {where}{why}", "red"))
     parts += [("unknown", text, "yellow") for text in _drifts(service)]
     if service["problem"]:
-        parts.append(("unknown", plain(service["problem"]), "red"))
+        parts.append(("unknown", cut(service["problem"], _SHOWN_REASON), "red"))
     if not parts and service["last"] is None:
         return Text("no runs yet", "dim")
     if not parts:
         return Text(viewer.glyph("success"), "green")
     return Text("  ·  ").join(Text(f"{viewer.glyph(state)} {text}".rstrip(), style) for state, text, style in parts)
+
+
+def _hold_text(hold: HoldJSON, viewer: Viewer) -> str:
+    """A rollback says by itself why; a person did."""
+    by = viewer.call(hold["by"])
+    if hold["commit"]:
+        return f"on hold since {short(hold['commit'])} was restored ({by})"
+    return f"on hold: {quoted(hold['why'], 40)} ({by})"
 
 
 def _drifts(service: ServiceStatusJSON) -> list[str]:
@@ -125,7 +153,8 @@ def _progress(run: RunJSON, viewer: Viewer) -> str:
 
 
 def runs_table(runs: Sequence[RunJSON], viewer: Viewer) -> list[Text]:
-    return table(
+    """A line for each run; what is too long for the screen of its subject is left out."""
+    lines = table(
         ["run", "state", "trigger", "ref", "commit", "age", "took", "by", "subject"],
         [
             [
@@ -142,6 +171,9 @@ def runs_table(runs: Sequence[RunJSON], viewer: Viewer) -> list[Text]:
             for run in runs
         ],
     )
+    for line in lines:
+        line.truncate(viewer.width or line.cell_len, overflow="ellipsis")
+    return lines
 
 
 def state_text(state: str, viewer: Viewer) -> Text:
@@ -155,7 +187,7 @@ def took(run: RunJSON, viewer: Viewer) -> str:
 
 def images_table(images: Sequence[ImageJSON], viewer: Viewer) -> list[Text]:
     return table(
-        ["commit", "built", "run", "runs in", "deployable", "digest", "ref"],
+        ["commit", "built", "run", "runs in", "deployable", "image"],
         [
             [
                 short(image["commit"]),
@@ -163,8 +195,7 @@ def images_table(images: Sequence[ImageJSON], viewer: Viewer) -> list[Text]:
                 plain(image["run"]),
                 ", ".join(image["environments"]) or "-",
                 "yes" if image["deployable"] else "no",
-                plain(image["digest"].removeprefix("sha256:")[:12]),
-                plain(image["ref"]),
+                brief_ref(image["ref"]),
             ]
             for image in images
         ],
@@ -186,19 +217,43 @@ def services_table(services: Sequence[ServiceJSON]) -> list[Text]:
     )
 
 
-def parameters_table(parameters: dict[str, Any], sources: dict[str, str]) -> list[Text]:
-    """The resolved parameters of a service, each with where it comes from."""
-    return table(
-        ["parameter", "from", "value"],
-        [
-            [plain(name), plain(str(sources.get(name, "default"))), plain(_value(value))]
-            for name, value in parameters.items()
-        ],
-    )
+def parameters_table(parameters: Mapping[str, Any], sources: Mapping[str, str], viewer: Viewer) -> list[Text]:
+    """The resolved parameters of a service, each with where it comes from. Of tables in tables only what is set.
+
+    `sources` are by dotted name, as the API gives them.
+    """
+    rows = []
+    for name, source in sources.items():
+        value = _at(parameters, name)
+        if "." not in name or source != "default" or value not in (None, "", {}, []):
+            rows.append([plain(name), plain(source), plain(_value(name, value))])
+    return table_within(viewer.width, ["parameter", "from", "value"], rows)
 
 
-def _value(value: object) -> str:
+def _at(table: Mapping[str, Any], name: str) -> Any:
+    """The value of a dotted name, whose parts are in quotation marks where TOML needs them."""
+    for key, value in table.items():
+        for written in (key, f'"{key}"'):
+            if name == written:
+                return value
+            if name.startswith(f"{written}.") and isinstance(value, Mapping):
+                return _at(value, name.removeprefix(f"{written}."))
+    return None
+
+
+def _value(name: str, value: object) -> str:
     """As one would write it in the configuration, more or less, on one line."""
+    from seamless.config import format_duration, format_size
+
+    last = name.rpartition(".")[2]
+    if isinstance(value, float) and last in DURATIONS:
+        return format_duration(value)
+    if isinstance(value, int) and last in SIZES:
+        return format_size(value)
+    return _written(value)
+
+
+def _written(value: object) -> str:
     match value:
         case None:
             return "-"
@@ -207,8 +262,8 @@ def _value(value: object) -> str:
         case bool():
             return str(value).lower()
         case list():
-            return "[" + ", ".join(_value(one) for one in value) + "]"
+            return "[" + ", ".join(_written(one) for one in value) + "]"
         case dict():
-            return "{ " + ", ".join(f"{key} = {_value(one)}" for key, one in value.items()) + " }" if value else "{}"
+            return "{ " + ", ".join(f"{key} = {_written(one)}" for key, one in value.items()) + " }" if value else "{}"
         case _:
             return str(value)

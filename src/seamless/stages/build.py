@@ -134,7 +134,7 @@ def plan_build(
         )
     if not dockerfile.is_file():
         raise StageError(
-            f"there is no Dockerfile at {_shown(path, build.dockerfile)}",
+            f"there is no file {_shown(path, build.dockerfile)} to build from",
             hint="commit one there, or set build.dockerfile",
         )
     if trust is not Trust.TRUSTED:
@@ -311,7 +311,7 @@ def _inside(tree: Path, base: Path, path: str, what: str) -> Path:
     try:
         return resolve_inside(tree, path, base=base)
     except OutsideCheckoutError as error:
-        raise StageError(f"{what}, {path}, {error}") from error
+        raise StageError(f"{what} ({path}) {error}") from error
 
 
 def _shown(path: str, relative: str) -> str:

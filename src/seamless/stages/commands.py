@@ -96,10 +96,7 @@ async def image_of(context: StageContext) -> str:
     try:
         await context.executor.ensure_image(image)
     except ImageMissingError as error:
-        raise StageError(
-            f"the image {image} cannot be had: {error}",
-            hint="check its name, and [registries] if it is private",
-        ) from error
+        raise StageError(error.message, hint="check its name, and [registries] if it is private") from error
     return image
 
 

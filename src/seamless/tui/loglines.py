@@ -16,7 +16,7 @@ from seamless.tui.listing import strip_of
 from seamless.tui.logsource import Line
 
 if TYPE_CHECKING:
-    from seamless.wire import LogPositionJSON
+    from seamless.wire_logs import LogPositionJSON
 
 _ROWS: Final = 1000  # lines whose rows are kept
 _TAB: Final = 8

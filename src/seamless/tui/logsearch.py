@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from seamless.tui.logsource import Ask
 
 if TYPE_CHECKING:
-    from seamless.wire import LogSearchJSON
+    from seamless.wire_logs import LogSearchJSON
 
 ERRORS: Final = (
     r"(?i)\b(error|fatal|panic|exception|traceback|failed|failure|cannot|segmentation fault)\b|\bnot ok\b|✘|✗|✖|×"

@@ -17,7 +17,7 @@ from seamless.loglines import BLOCK, starts_after
 if TYPE_CHECKING:
     from seamless.client import Client
     from seamless.tui.logsearch import Search
-    from seamless.wire import LogSearchJSON
+    from seamless.wire_logs import LogSearchJSON
 
 T = TypeVar("T")
 Ask = Callable[[Callable[["Client"], T]], Awaitable[T]]

@@ -25,7 +25,7 @@ from seamless.tui.logsource import Lines, Matching
 if TYPE_CHECKING:
     from seamless.client import Client
     from seamless.tui.app import SeamlessApp
-    from seamless.wire import LogPositionJSON
+    from seamless.wire_logs import LogPositionJSON
 
 T = TypeVar("T")
 
