@@ -77,7 +77,7 @@ def test_a_run_that_goes_on() -> None:
     found = in_progress()
     assert shown(
         [
-            header(found, dataclasses.replace(ANN, width=100)),
+            header(found, dataclasses.replace(ANN, width=100), with_command=True),
             *details(found, ANN),
             *stage_rows(found, ANN),
             *ending(found, ANN),

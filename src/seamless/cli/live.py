@@ -77,7 +77,7 @@ class _LiveView:
 
     def run_until_stop(self, after: int) -> RunJSON:
         threading.Thread(target=self._read_events, args=(after,), name="events", daemon=True).start()
-        self._console.print(header(self._run, self._viewer()))
+        self._console.print(header(self._run, self._viewer(), with_command=True))
         for stage in self._run["stages"]:
             if stage["state"] == "in_progress":
                 self._tails.follow(stage["name"])

@@ -69,8 +69,9 @@ class Viewer:
         return "you" if user == self.name else plain(user)
 
 
-def header(run: RunJSON, viewer: Viewer) -> Text:
-    """`payment-42  main  9f3c2ab  "Retry card declines"  by you`, and at the right edge how to see it again."""
+def header(run: RunJSON, viewer: Viewer, *, with_command: bool = False) -> Text:
+    """`payment-42  main  9f3c2ab  "Retry card declines"  by you`; `with_command` adds how to see it again, where there
+    is room for that at the right edge."""
     line = Text(no_wrap=True)
     line.append(run["id"], "bold")
     line.append(f"  {ref_name(run['ref'])}  {short(run['commit'])}")
@@ -78,7 +79,7 @@ def header(run: RunJSON, viewer: Viewer) -> Text:
         line.append(f"  {quoted(run['subject'], 60)}")
     line.append(f"  by {viewer.call(run['requested_by'])}")
     again = f"seamless show {run['id']}"
-    if viewer.width is not None and (room := viewer.width - line.cell_len - len(again)) >= 2:
+    if with_command and viewer.width is not None and (room := viewer.width - line.cell_len - len(again)) >= 2:
         line.append(" " * room + again, "dim")
     return line
 

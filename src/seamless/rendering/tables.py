@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Cell = str | Text
 _GAP: Final = "  "
-_SHOWN_REASON: Final = 80  # cells of why something is red
+_SHOWN_REASON: Final = 40  # cells of why something is red
 DURATIONS: Final = frozenset(
     (
         *("approval_timeout", "before_deploy_timeout", "deploy_timeout", "run_timeout", "stage_timeout"),
