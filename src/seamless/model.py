@@ -276,6 +276,7 @@ class NoticeKind(StrEnum):
     RECOVERY = "recovery"  # the first run of the branch that succeeds after failures
     APPROVAL = "approval"  # a run waits for someone's word
     DEPLOYMENT = "deployment"  # an environment runs another commit
+    PAUSE = "pause"  # a service's repository is closed to us, until somebody does something
     HOLD = "hold"  # production of a service was put on hold, or is not any more
     RUN = "run"  # every run's beginning and end
     STAGE = "stage"  # every stage's end

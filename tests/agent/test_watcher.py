@@ -256,6 +256,32 @@ def test_a_delivery_of_the_right_repository_does_not_vouch_for_what_another_has_
     play(tmp_path, body)
 
 
+def test_what_only_somebody_can_mend_is_told_once_and_what_passes_is_not(tmp_path: Path) -> None:
+    async def body(scripted: Scripted, watcher: Watcher) -> None:
+        async def paused() -> list[str | None]:
+            return [event.reason for event in await scripted.store.events.page(kind="service") if event.name == "pause"]
+
+        await look(watcher)
+        scripted.fails["heads"] = RemoteUnavailableError("it stalls", RemoteProblem.STALLED)
+        await look(watcher)
+        assert (await scripted.problem(), await paused()) == ("it stalls", [])
+        refused = RemoteUnavailableError("it refuses access", RemoteProblem.REFUSED, hint="seamless login")
+        for _ in range(2):
+            scripted.fails["heads"] = refused
+            await look(watcher)
+            scripted.fails["heads"] = RemoteUnavailableError("no such repository", RemoteProblem.NOT_FOUND)
+            await look(watcher)
+        assert await paused() == ["it refuses access (seamless login)"]
+        scripted.fails.clear()
+        await look(watcher)
+        assert await scripted.problem() is None
+        scripted.fails["heads"] = refused
+        await look(watcher)
+        assert len(await paused()) == 2
+
+    play(tmp_path, body)
+
+
 def test_without_the_api_what_git_says_is_acted_upon_and_the_rest_later(tmp_path: Path) -> None:
     async def body(scripted: Scripted, watcher: Watcher) -> None:
         await look(watcher)

@@ -243,6 +243,8 @@ def test_a_revoked_token_pauses_what_it_was_for_and_nothing_else(team: Team) -> 
     assert "refuses" in (problems["web"] or "")
     assert "seamless login" in agent.cli("status").stdout
     assert team.runs() == {"other-1"}
+    paused = [event for event in client.events(kind="service") if event["name"] == "pause"]
+    assert [event["service"] for event in paused] == ["web"]
 
     github.tokens[TOKEN] = Token()
     assert team.await_run("web-1")["commit"] == missed

@@ -172,6 +172,12 @@ def test_recovery_is_told_only_of_what_was_red() -> None:
             "payment is on hold: duplicate e-mails (by ann)",
         ),
         (event("action", "release", run=None), None, ["hold"], "payment is not on hold any more"),
+        (
+            event("service", "pause", run=None, reason="github.com refuses the token"),
+            None,
+            ["pause"],
+            "payment is paused: github.com refuses the token",
+        ),
     ],
 )
 def test_what_else_is_told(event: Event, run: Run | None, kinds: list[str], title: str) -> None:
@@ -190,6 +196,7 @@ def test_what_else_is_told(event: Event, run: Run | None, kinds: list[str], titl
         event("action", "approve"),
         event("config", "reload", run=None, service=None),
         event("message", "give_up", run=None),
+        event("service", "skip", run=None, reason="it comes from a fork"),
     ],
 )
 def test_what_nobody_needs_to_be_told(event: Event) -> None:

@@ -20,5 +20,5 @@ async def confirm_identity(store: Store, github: GitHub, repository: Repository)
     elif before != now.id:
         raise RefusedError(
             f"{now.name} is another repository than before (number {now.id}, was {before}), so it is not run",
-            hint="if that is right, take its services out of the configuration for a moment",
+            hint="set repo to where it is now; or, if this is the one, take its services out for a moment",
         )

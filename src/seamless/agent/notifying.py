@@ -41,7 +41,7 @@ class Notifications:
     async def note(self, event: Event) -> None:
         """Stores, in the event's own transaction, what there is to tell of it, for each place that wants it."""
         places = self._config().notify
-        if not places or event.kind not in ("run", "stage", "deployment", "action"):
+        if not places or event.kind not in ("run", "stage", "deployment", "action", "service"):
             return
         run = None if event.run is None else await self._store.runs.get(event.run)
         was_red = await self._was_red(event, run)

@@ -25,8 +25,8 @@ from seamless.agent.resources import Resources
 from seamless.agent.store import KnownPullRequest
 from seamless.agent.workspaces import repository_of
 from seamless.config import Git, Parameters
-from seamless.errors import HostError, SeamlessError, UnavailableError
-from seamless.forges import RemoteProblem, Repository
+from seamless.errors import ConfigError, HostError, RefusedError, SeamlessError, UnavailableError
+from seamless.forges import RemoteProblem, RemoteUnavailableError, Repository
 from seamless.forges.github import GitHub, GitHubError, PullRequest
 from seamless.forges.github.refs import PULL_REQUEST_HEADS, pull_request_number
 from seamless.model import Actor
@@ -91,6 +91,7 @@ class Watcher:
         self._woken = asyncio.Event()
         self._is_told = False  # webhooks of this repository arrive, and none was missed since
         self._github: GitHub | None = resources.github_of(watched.url, watched.git)
+        self._paused: set[str] = set()  # services of which somebody was told that only they can mend it
         self._listed: Mapping[str, str] | None = None  # what git showed when all was well
         self._pulls: Mapping[str, str] | None = None  # as git showed them when the API was asked last,
         self._pulls_at = 0.0  # when that was, by time.monotonic,
@@ -286,7 +287,17 @@ class Watcher:
     async def _tell_problem(self, problem: SeamlessError | None, services: Iterable[str]) -> None:
         for service in services:
             message = None if problem is None else problem.reason
-            if await self._heads.set_problem(service, message) and message is not None:
+            async with self._resources.store.transaction():
+                is_news = await self._heads.set_problem(service, message)
+                if is_news and _needs_somebody(problem) and service not in self._paused:
+                    await self._resources.store.events.add(
+                        "service", "pause", service=service, reason=message, actor="agent"
+                    )
+            if _needs_somebody(problem):
+                self._paused.add(service)
+            elif message is None:
+                self._paused.discard(service)
+            if is_news and message is not None:
                 _log.warning("%s: %s", service, message)
 
 
@@ -303,6 +314,13 @@ class _Look:
     def is_whole(self) -> bool:
         """Whether everything was looked at."""
         return self.numbers is None
+
+
+def _needs_somebody(problem: SeamlessError | None) -> bool:
+    """Whether it does not pass by itself: the token is refused, the repository is gone or another one."""
+    if isinstance(problem, RemoteUnavailableError):
+        return problem.problem in (RemoteProblem.REFUSED, RemoteProblem.NOT_FOUND)
+    return isinstance(problem, (RefusedError, ConfigError))
 
 
 def _is_no_reason_to_back_off(problem: Exception) -> bool:

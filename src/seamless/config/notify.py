@@ -72,9 +72,17 @@ class Notify(Table):
     )
     email: NotifyEmail | None = Field(default=None, description="e-mail: `[notify.NAME.email]`")
     events: v.Distinct[v.NoticeName] = Field(
-        default=[NoticeKind.FAILURE, NoticeKind.RECOVERY, NoticeKind.APPROVAL, NoticeKind.DEPLOYMENT, NoticeKind.HOLD],
-        description="what is told: `failure`, `recovery` (once), `approval`, `deployment`, `hold`, `run` (each one's "
-        "beginning and end), `stage` (each one's end)",
+        default=[
+            NoticeKind.FAILURE,
+            NoticeKind.RECOVERY,
+            NoticeKind.APPROVAL,
+            NoticeKind.DEPLOYMENT,
+            NoticeKind.HOLD,
+            NoticeKind.PAUSE,
+        ],
+        description="what is told: `failure`, `recovery` (once), `approval`, `deployment`, `hold`, `pause` (a "
+        "repository is closed to us, by an expired token for example), `run` (each one's beginning and end), "
+        "`stage` (each one's end)",
     )
     services: v.Distinct[v.ServiceName] = Field(default=[], description="of these services; empty: of all")
     pull_requests: bool = Field(

@@ -90,6 +90,10 @@ def notice_of(event: Event, run: Run | None, *, was_red: bool) -> Notice | None:
             return _notice(event, (NoticeKind.HOLD,), title, run, lines, (f"seamless release {event.service}",))
         case "action" if event.name == "release":
             return _notice(event, (NoticeKind.HOLD,), f"{event.service} is not on hold any more", run)
+        case "service" if event.name == "pause":
+            lines = ("No push and no pull request starts a run of it until that is mended.",)
+            title = f"{event.service} is paused{_why(event.reason)}"
+            return _notice(event, (NoticeKind.PAUSE,), title, run, lines, ("seamless doctor",))
         case _:
             return None
 
