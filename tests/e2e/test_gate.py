@@ -7,6 +7,7 @@ import os
 import pwd
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -141,11 +142,17 @@ def test_a_rollback_holds_production_until_someones_word(shop: Shop) -> None:
         client.release("web")
 
 
-def test_rollbacks_that_cannot_be(shop: Shop) -> None:
+def test_rollbacks_that_cannot_be(shop: Shop, tmp_path: Path) -> None:
     agent, client = shop.agent, shop.agent.client
-    shop.start('use_staging = false\nunit_test = "test ! -e red"')
+    built = tmp_path / "built"
+    built.touch()
+    check = f"until [ ! -e red ] || grep -q yes {built}; do sleep 0.1; done; test ! -e red"  # failing ends the build
+    shop.start(f'use_staging = false\nunit_test = "{check}"\nfiles = {{ "{built}" = "{built}" }}')
     red = shop.commit({"red": ""})
-    assert agent.run("web")["state"] == "failure"
+    client.start_run("web")
+    agent.wait_stage("web-1", "build", {"success"})
+    built.write_text("yes")
+    assert agent.wait_run("web-1", RUN_ENDED)["state"] == "failure"
     for to, error, words in (
         ("not-a-sha", UsageError, "is not a commit"),
         ("0123456", NotFoundError, "there is no image"),

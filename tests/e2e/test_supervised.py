@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -12,23 +14,42 @@ from e2e.conftest import Shop
 pytestmark = pytest.mark.engine
 
 
+class Manager:
+    """Takes what is told at once, as systemd does: the kernel holds a few messages only, and drops the rest."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._told: queue.Queue[str] = queue.Queue()
+
+    def listen(self, end: socket.socket) -> None:
+        while told := end.recv(200):
+            self._told.put(told.decode())
+
+    def wait(self, beginning: str) -> None:
+        """Until something is told that begins so."""
+        while not self._told.get(timeout=60).startswith(beginning):
+            pass
+
+
 @pytest.fixture
-def manager(shop: Shop) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
-        one.bind(str(shop.agent.socket.with_name("notify")))
-        one.settimeout(60)
+def manager(shop: Shop) -> Iterator[Manager]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+        end.bind(str(shop.agent.socket.with_name("notify")))
+        one = Manager(end.getsockname())
+        listening = threading.Thread(target=one.listen, args=(end,))
+        listening.start()
         yield one
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", one.path)
+        listening.join()
 
 
-def test_ready_pings_reload_and_stop(shop: Shop, manager: socket.socket) -> None:
+def test_ready_pings_reload_and_stop(shop: Shop, manager: Manager) -> None:
     shop.configure()
-    shop.agent.spawn(NOTIFY_SOCKET=str(manager.getsockname()), WATCHDOG_USEC="3000000")
-    told: list[str] = []
-    while not told or not told[-1].startswith("READY=1"):
-        told.append(manager.recv(200).decode())
+    shop.agent.spawn(NOTIFY_SOCKET=manager.path, WATCHDOG_USEC="3000000")
+    manager.wait("READY=1")
     assert shop.agent.is_ready(), "told to be ready, and is not"
-    while told[-1] != "WATCHDOG=1":
-        told.append(manager.recv(200).decode())
+    manager.wait("WATCHDOG=1")
 
     shop.configure("unit_tets = 1")
     done = shop.agent.cli("agent", "reload")
@@ -48,5 +69,4 @@ def test_ready_pings_reload_and_stop(shop: Shop, manager: socket.socket) -> None
     assert "Docker Engine" in examined.stdout
 
     shop.agent.stop()
-    while not told[-1].startswith("STOPPING=1"):
-        told.append(manager.recv(200).decode())
+    manager.wait("STOPPING=1")

@@ -83,7 +83,7 @@ def _folders(agent: Agent) -> list[str]:
         str(path)
         for folder, names in known.items()
         for path in (agent.data_dir / folder).iterdir()
-        if path.name not in names
+        if path.name.removesuffix(".tar") not in names  # of local trees
     ]
 
 

@@ -106,6 +106,7 @@ class Cleaner:
             await resources.store.workspaces.keep_views(run.id, utc_now() + timedelta(seconds=keep_s))
         else:
             await resources.workspaces.discard(run)
+        resources.workspaces.local_source(run.id).unlink(missing_ok=True)
         await resources.executor.remove_paths(
             [path for path in (resources.data_dir / "spool" / run.id, resources.work(run.id)) if path.exists()]
         )

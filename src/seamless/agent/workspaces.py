@@ -290,8 +290,6 @@ class RunWorkspaces:
     async def discard(self, run: Run) -> None:
         """Removes the run's views, but not what another run or a shell still stands on."""
         await self.discard_views(await self._store.workspaces.views_of(run.id))
-        for source in (self.local_source(run.id), self.local_source(run.id).with_suffix(".part")):
-            source.unlink(missing_ok=True)
 
     async def discard_views(self, views: list[View]) -> None:
         folders = [self._views / view.folder for view in views if await self._store.workspaces.drop_view(view)]
