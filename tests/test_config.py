@@ -370,6 +370,13 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> N
     assert load_config(file).agent.poll is False
 
 
+def test_a_data_directory_that_this_user_may_not_look_into_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    """Members of the socket's group read the configuration, and the data is the agent's alone."""
+    file = tmp_path / "seamless.toml"
+    file.write_text(f'[agent]\ndata_dir = "/{"x" * 300}"\n')  # which nobody may look into, root included
+    assert load_config(file).github.token is None
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     loop = tmp_path / "loop.toml"
     loop.symlink_to(loop)

@@ -119,7 +119,8 @@ def test_a_monorepo_needs_a_word(seamless: Seamless, home: Path, config: Path) -
     [
         (["add", "./nothing"], 2, "there is no"),
         (["add", "https://127.0.0.1:1/x.git"], 1, "cannot be read: unable to access"),
-        (["add", "./empty"], 1, "has no commit yet"),
+        (["add", "./empty"], 1, "has no commit yet. Push a first one"),
+        (["add", "./" + "x" * 300], 2, "cannot be read: file name too long"),
         (["add", "./folder"], 1, "cannot be read"),
         (["add", "ext::sh -c id"], 1, "cannot be read: transport 'ext' not allowed"),
         (["add", "--no-inspect", "ext::sh -c id", "--name", "x"], 2, "no other transport"),

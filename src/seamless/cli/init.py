@@ -126,7 +126,14 @@ def _file(session: Session) -> Path:
         return session.config_file  # which raises: a configuration is written where its agent is
     if (named := named_config(session.config)) is not None:
         return named
-    return SYSTEM_CONFIG if os.geteuid() == 0 else user_config()[0] if user_config() else SYSTEM_CONFIG
+    if os.geteuid() == 0 or not user_config():
+        return SYSTEM_CONFIG
+    if os.path.lexists(SYSTEM_CONFIG):
+        raise RefusedError(
+            f"this host has {SYSTEM_CONFIG}, and one of your own would hide it from you",
+            hint=f"Add to it: sudo seamless service add URL; or for yourself: --config {user_config()[0]}",
+        )
+    return user_config()[0]
 
 
 def _wrong(key: str, document: dict[str, Any], file: Path) -> str | None:

@@ -94,6 +94,8 @@ def add_service(session: Session, wanted: Wanted, *, ask: bool) -> None:
     from seamless.config import editing
 
     _text(session.config_file)
+    if not wanted.dry_run:
+        editing.check_changeable(session.config_file)  # before anybody is asked for what cannot be written
     if wanted.name is not None:
         _check_name(wanted.name)
     given = dict(wanted.given)
@@ -292,11 +294,15 @@ def _value(text: str) -> Any:
 
 def _repository(url: str, config_file: Path) -> str:
     """As it is written: a path of this host counts from the file's folder there, and from here on the command line."""
-    if "://" in url or (":" in url.partition("/")[0] and not Path(url).exists()):
+    if "://" in url or (":" in url.partition("/")[0] and not os.path.exists(url)):
         return url
     path = Path(url).expanduser().absolute()
-    if not path.exists():
-        raise NotFoundError(f"there is no {path}", hint="A URL is such as https://github.com/acme/payment")
+    try:
+        path.stat()
+    except OSError as error:
+        gone = isinstance(error, FileNotFoundError)
+        what = f"there is no {path}" if gone else f"{path} cannot be read: {(error.strerror or '').lower()}"
+        raise NotFoundError(what, hint="A URL is such as https://github.com/acme/payment") from None
     path = Path(os.path.normpath(path))
     return f"./{path.relative_to(config_file.parent)}" if path.is_relative_to(config_file.parent) else str(path)
 

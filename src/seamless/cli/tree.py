@@ -21,8 +21,10 @@ _CHUNK: Final = 256 * 1024
 
 def root_of(path: Path) -> Path:
     """The top folder of the repository that `path` lies in; raises UsageError without one."""
-    if not path.is_dir():
-        raise UsageError(f"{path} is not a folder", hint="--local takes the folder of a git repository")
+    if not os.path.isdir(path):
+        raise UsageError(
+            f"{path} is not a folder that you may open", hint="--local takes the folder of a git repository"
+        )
     top = _git(path, "rev-parse", "--show-toplevel", failure=f"{path} is not in a git repository")
     return Path(os.fsdecode(top))
 

@@ -8,6 +8,7 @@ is noticed, and the change is made again on what they saved.
 from __future__ import annotations
 
 import copy
+import errno
 import fcntl
 import os
 import tempfile
@@ -224,6 +225,13 @@ def rewrite(path: Path, edit: Edit) -> str:
             if _replace(path, before, (_BOM + new if before.startswith(_BOM.encode()) else new).encode()):
                 return new
     raise UnavailableError(f"{path} keeps changing while it is being changed", hint="try again when nobody edits it")
+
+
+def check_changeable(path: Path) -> None:
+    """Raises UnavailableError when this user may not put another file in its place."""
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        raise UnavailableError(f"{path} cannot be changed: {denied.strerror}", hint=_hint(denied))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,8 @@ def config_from(data: Mapping[str, Any], path: Path) -> Config:
 
 def _logged_in(document: Document) -> GitHub:
     """`[github]`, with the token that `seamless login` stored where the file names none."""
-    if document.github.token is not None or not document.agent.login_token_file.is_file():
+    # isfile: of a folder that is the agent's alone it says no, where Path.is_file raises
+    if document.github.token is not None or not os.path.isfile(document.agent.login_token_file):
         return document.github
     return document.github.model_copy(update={"token": SecretRef(file=document.agent.login_token_file)})
 
