@@ -249,6 +249,7 @@ class Actor:
 
     name: str
     uid: int | None = None
+    origin: str | None = None  # from where, as far as the host tells: `agent.origins`
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +267,7 @@ class Event:
     to_state: str | None
     reason: str | None
     actor: str | None
+    origin: str | None = None  # of an action that somebody asked for: `Actor.origin`
     data: Mapping[str, Any] = field(default_factory=dict)
 
 

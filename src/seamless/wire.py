@@ -1,7 +1,6 @@
 """The shapes of the HTTP API's JSON, shared by the agent that serves them and the client that reads them.
 
-Times are ISO 8601 in UTC. Keys are always present; what is not known is null. docs/api.md lists the
-endpoints.
+Times are ISO 8601 in UTC. Keys are always present; what is not known is null. docs/api.md lists the endpoints.
 """
 
 from __future__ import annotations
@@ -177,6 +176,7 @@ class EventJSON(TypedDict):
     to_state: str | None
     reason: str | None
     actor: str | None
+    origin: str | None  # of an action that somebody asked for: "sshd[4711] from 10.0.0.7", as far as the host tells
     data: dict[str, Any]
 
 

@@ -20,12 +20,12 @@ class Role(IntEnum):
     ADMIN = 3  # configuration, environments, shell
 
 
-def actor_of(uid: int) -> Actor:
+def actor_of(uid: int, origin: str | None = None) -> Actor:
     """The user at the other end of the socket."""
     try:
-        return Actor(pwd.getpwuid(uid).pw_name, uid)
+        return Actor(pwd.getpwuid(uid).pw_name, uid, origin)
     except KeyError:
-        return Actor(f"uid {uid}", uid)
+        return Actor(f"uid {uid}", uid, origin)
 
 
 def role_of(actor: Actor, access: Access | None) -> Role:

@@ -27,7 +27,7 @@ def add_github(app: FastAPI, operations: Operations, setup: GitHubSetup) -> None
     async def login(actor: Peer, asked: wire_github.TokenRequest) -> list[wire.FindingJSON]:
         operations.require(actor, Role.ADMIN, "log in to GitHub")
         if asked.get("store", True):
-            return _told(await setup.store_token(asked["token"], actor.name))
+            return _told(await setup.store_token(asked["token"], actor))
         return _told(await setup.check_token(asked["token"]))
 
     @app.post("/v1/github/device")
@@ -45,7 +45,7 @@ def add_github(app: FastAPI, operations: Operations, setup: GitHubSetup) -> None
     @app.post("/v1/github/device/token")
     async def end_device(actor: Peer, asked: wire_github.DeviceRequest) -> list[wire.FindingJSON] | None:
         operations.require(actor, Role.ADMIN, "log in to GitHub")
-        found = await setup.end_device(asked["device_code"], actor.name)
+        found = await setup.end_device(asked["device_code"], actor)
         return None if found is None else _told(found)
 
     @app.post("/v1/services/{service}/webhook")

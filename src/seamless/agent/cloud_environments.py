@@ -307,7 +307,7 @@ class Environments:
 
     async def _audit(self, actor: Actor, name: str, place: _Place, action: str) -> None:
         data = {"environment": place.environment, "stack": place.stack_name, "region": place.region, "action": action}
-        await self._resources.store.events.add("action", name, actor=actor.name, data=data)
+        await self._resources.store.events.add("action", name, actor=actor.name, origin=actor.origin, data=data)
 
 
 async def _network(place: _Place, asked: wire.EnvironmentRequest) -> Network:

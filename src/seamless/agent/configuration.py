@@ -13,6 +13,7 @@ from watchfiles import awatch
 from seamless.agent.store import Store
 from seamless.config import Config, load_config
 from seamless.errors import ConfigError
+from seamless.model import Actor
 
 _log = logging.getLogger(__name__)
 
@@ -35,25 +36,26 @@ class LiveConfig:
                 with contextlib.suppress(ConfigError):
                     await self.reload(store, changed)
 
-    async def reload(self, store: Store, changed: Callable[[], Awaitable[None]], actor: str | None = None) -> None:
+    async def reload(self, store: Store, changed: Callable[[], Awaitable[None]], actor: Actor | None = None) -> None:
         """Reads the file again. Raises ConfigError for one that cannot be used: the one before stays in force."""
         async with self._reading:
             await self._reload(store, changed, actor)
 
-    async def _reload(self, store: Store, changed: Callable[[], Awaitable[None]], actor: str | None) -> None:
+    async def _reload(self, store: Store, changed: Callable[[], Awaitable[None]], actor: Actor | None) -> None:
+        name, origin = (None, None) if actor is None else (actor.name, actor.origin)
         try:
             config = await asyncio.to_thread(load_config, self._file)
             self._check_fixed(config)
         except ConfigError as error:
             self.error = error.message
             _log.error("the new configuration is not in force:\n%s", error.message)
-            await store.events.add("config", "refuse", reason=error.message, actor=actor)
+            await store.events.add("config", "refuse", reason=error.message, actor=name, origin=origin)
             raise
         self.error = None
         if config != self._config:
             self._config = config
             _log.info("the new configuration is in force")
-            await store.events.add("config", "reload", actor=actor)
+            await store.events.add("config", "reload", actor=name, origin=origin)
             await changed()
 
     def _check_fixed(self, config: Config) -> None:

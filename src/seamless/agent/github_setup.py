@@ -21,7 +21,7 @@ from seamless.forges import Credentials, RemoteProblem, Repository
 from seamless.forges.github import Access, GitHubError, Hook, HookDelivery, Permission, TokenAccess
 from seamless.forges.github.device import DeviceCode, DeviceFlow
 from seamless.github_names import repository_name, web_location
-from seamless.model import Trigger, utc_now
+from seamless.model import Actor, Trigger, utc_now
 from seamless.secretrefs import SECRET_MIN, resolve, write_secret
 
 EVENTS: Final = ("push", "pull_request", "pull_request_review", "check_suite", "status")
@@ -45,13 +45,13 @@ def needed(parameters: Parameters) -> tuple[Permission, ...]:
 class GitHubSetup:
     """`reload` makes the configuration anew, for a token that was stored where none was before."""
 
-    def __init__(self, resources: Resources, reload: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(self, resources: Resources, reload: Callable[[Actor], Awaitable[None]]) -> None:
         self._resources = resources
         self._reload = reload
 
     # -- the token
 
-    async def store_token(self, token: str, who: str) -> list[Finding]:
+    async def store_token(self, token: str, who: Actor) -> list[Finding]:
         """Keeps a token that GitHub takes, 0600, and says what it may do. Raises RefusedError for one that it does
         not take, ConfigError when it cannot be stored."""
         target = self._token_file()
@@ -59,7 +59,9 @@ class GitHubSetup:
         await asyncio.to_thread(_write_secret, target, token)
         if self._resources.config().github.token is None:
             await self._reload(who)
-        await self._resources.store.events.add("action", "login", actor=who, data={"place": str(target)})
+        await self._resources.store.events.add(
+            "action", "login", actor=who.name, origin=who.origin, data={"place": str(target)}
+        )
         await self._resources.store.outbox.hurry(CHANNEL)
         return [findings.ok("token", f"stored in {target}, readable for the agent alone"), *found]
 
@@ -147,7 +149,7 @@ class GitHubSetup:
     async def begin_device(self) -> DeviceCode:
         return await asyncio.to_thread(self.device_flow().begin, _SCOPES)
 
-    async def end_device(self, device_code: str, who: str) -> list[Finding] | None:
+    async def end_device(self, device_code: str, who: Actor) -> list[Finding] | None:
         """None while nobody has typed the code."""
         token = await asyncio.to_thread(self.device_flow().token, device_code)
         return None if token is None else await self.store_token(token, who)

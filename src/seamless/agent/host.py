@@ -33,7 +33,7 @@ class Host:
     resources: Resources
     operations: Operations
     about: Callable[[], wire.VersionJSON]
-    reload: Callable[[str], Awaitable[None]]
+    reload: Callable[[Actor], Awaitable[None]]
     notifications: Notifications
     housekeeper: Housekeeper
     examinations: Sequence[Examination] = ()  # what doctor looks at beyond the host itself
@@ -49,7 +49,7 @@ def add_host(app: FastAPI, host: Host) -> None:
     @app.post("/v1/reload")
     async def reload(actor: Peer) -> wire.VersionJSON:
         operations.require(actor, Role.ADMIN, "reload the configuration")
-        await host.reload(actor.name)
+        await host.reload(actor)
         return host.about()
 
     @app.get("/v1/doctor")
@@ -77,7 +77,7 @@ def add_host(app: FastAPI, host: Host) -> None:
         operations.require(actor, Role.ADMIN, "make a backup")
         resources = host.resources
         resources.room.require()
-        await resources.store.events.add("action", "backup", actor=actor.name)
+        await resources.store.events.add("action", "backup", actor=actor.name, origin=actor.origin)
         snapshot = await backup.snapshot(resources.store, resources.data_dir)
         blocks = backup.stream(snapshot, resources.data_dir, resources.config().file)
 

@@ -86,8 +86,9 @@ class Housekeeper:
             found += await self._packed(dry_run=dry_run)
         counts = Counter(one.kind for one in found if one.kept is None)
         if counts and not dry_run:
-            name = None if actor is None else actor.name
-            await self._resources.store.events.add("action" if name else "agent", "gc", actor=name, data=counts)
+            who = Actor("agent") if actor is None else actor
+            kind = "agent" if actor is None else "action"
+            await self._resources.store.events.add(kind, "gc", actor=who.name, origin=who.origin, data=counts)
         return found
 
     async def _found(self, *, pressed: bool) -> AsyncIterator[_Garbage]:

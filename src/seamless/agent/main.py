@@ -58,6 +58,7 @@ from seamless.errors import ConfigError, RefusedError
 from seamless.executors.docker import DockerExecutor
 from seamless.forges.git import GitForge
 from seamless.forges.github.client import GitHubClient
+from seamless.model import Actor
 from seamless.notifiers import Notifier
 from seamless.notifiers.email import EmailNotifier
 from seamless.notifiers.http import SlackNotifier, WebhookNotifier
@@ -224,7 +225,7 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
                 "trouble": [] if (short := room.shortage()) is None else [short],
             }
 
-        async def reload(actor: str) -> None:
+        async def reload(actor: Actor) -> None:
             await config.reload(store, reconfigured, actor)
 
         foresight = Foresight(resources, operations)

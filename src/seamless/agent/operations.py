@@ -111,8 +111,12 @@ class Operations:
             if on_branch:
                 await self._store.heads.see(service, resolved.ref, resolved.commit)
             run = await self._store.runs.create(new)
+            await self._audit_run(actor, run)
         self._engine.submit(run)
         return run
+
+    async def _audit_run(self, actor: Actor, run: Run, name: str = "run") -> None:
+        await self.audit(actor, name, run, {"ref": run.ref, "commit": run.commit})
 
     async def _distrusted(
         self, parameters: Parameters, repository: Repository, commit: str, options: RunOptions
@@ -143,7 +147,9 @@ class Operations:
             subject,
             author,
         )
-        run = await self._store.runs.create(dataclasses.replace(new, base=base.commit))
+        async with self._store.transaction():
+            run = await self._store.runs.create(dataclasses.replace(new, base=base.commit))
+            await self._audit_run(actor, run)
         self._engine.submit(run)
         return run
 
@@ -161,9 +167,11 @@ class Operations:
         base = await self._resources.forge.resolve(repository, branch_of(parameters))
         await self._resources.forge.fetch(repository, now.head, now.ref)
         info = await self._resources.forge.info(repository, now.head)
-        run = await self.create_for_pull_request(
-            actor, service, parameters, now, info, Trigger.PR_SYNC, base=base.commit
-        )
+        async with self._store.transaction():
+            run = await self.create_for_pull_request(
+                actor, service, parameters, now, info, Trigger.PR_SYNC, base=base.commit
+            )
+            await self._audit_run(actor, run)
         self._engine.submit(run)
         return run
 
@@ -204,7 +212,9 @@ class Operations:
         parameters = self.parameters_of(service)
         subject = f"local tree at {short(commit)}"
         new = self.new_run(actor, service, Trigger.MANUAL, LOCAL_REF, commit, options, parameters, subject, actor.name)
-        run = await self._store.runs.create(new)
+        async with self._store.transaction():
+            run = await self._store.runs.create(new)
+            await self._audit_run(actor, run)
         tree.rename(self._resources.workspaces.local_source(run.id))
         self._engine.submit(run)
         return run
@@ -274,6 +284,7 @@ class Operations:
         async with self._store.transaction():
             word = old.approval if old.options.gated and old.approval is not None and old.approval.by else None
             run = await self._store.runs.create(dataclasses.replace(new, base=old.base, approval=word))
+            await self._audit_run(actor, run, "rerun")
             if from_stage is not None:
                 await self._keep(run, old, from_stage)
         run = await self._store.runs.get(run.id)
@@ -316,7 +327,8 @@ class Operations:
         newest = await self._store.runs.newest(service=name, states=active, limit=1)
         run = newest[0] if newest else await self.find_run(name)
         words = f"cancelled by {actor.name}" + (f": {why}" if why else "")
-        if not await self._store.runs.request_cancel(run, CancelRequest(RunEvent.CANCEL, words, actor.name)):
+        request = CancelRequest(RunEvent.CANCEL, words, actor.name)
+        if not await self._store.runs.request_cancel(run, request, origin=actor.origin):
             run = await self._store.runs.get(run.id)
             if run.state in RUN_ENDED:
                 raise RefusedError(f"{run.id} has ended already: {run.state}")
@@ -324,7 +336,9 @@ class Operations:
         return await self._store.runs.get(run.id)
 
     async def audit(self, actor: Actor, name: str, run: Run, data: Mapping[str, Any]) -> None:
-        await self._store.events.add("action", name, service=run.service, run=run.id, actor=actor.name, data=data)
+        await self._store.events.add(
+            "action", name, service=run.service, run=run.id, actor=actor.name, origin=actor.origin, data=data
+        )
 
     async def check_image(self, options: RunOptions) -> None:
         """The image is still there, asked of the engine or registry. Raises RefusedError."""

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from seamless.agent.access import actor_of
+from seamless.agent.origins import origin_of
 from seamless.errors import ForbiddenError
 from seamless.model import Actor
 
@@ -43,7 +44,8 @@ class PeerWebSocketProtocol(WebSocketsSansIOProtocol):
 
 
 def peer(connection: HTTPConnection) -> Actor:
-    """The user who asks. Raises ForbiddenError when the socket does not tell."""
+    """The user who asks, and from where. Raises ForbiddenError when the socket does not tell. For a thread: looks into
+    /proc."""
     if connection.client is None or not connection.client.host.startswith("uid:"):
         raise ForbiddenError("this connection does not tell whose it is")
-    return actor_of(int(connection.client.host.removeprefix("uid:")))
+    return actor_of(int(connection.client.host.removeprefix("uid:")), origin_of(connection.client.port))

@@ -62,6 +62,7 @@ def event_json(event: Event) -> wire.EventJSON:
         "to_state": event.to_state,
         "reason": event.reason,
         "actor": event.actor,
+        "origin": event.origin,
         "data": dict(event.data),
     }
 

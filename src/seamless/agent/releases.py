@@ -75,6 +75,7 @@ class Releases:
                     image.service,
                     why=f"rolled back to {short(image.commit)} by {actor.name} ({run.id})",
                     by=actor.name,
+                    origin=actor.origin,
                     commit=image.commit,
                 )
             if trigger is Trigger.ROLLBACK and options.environment is not None:
@@ -90,7 +91,8 @@ class Releases:
         if running is not None:
             words = f"superseded by the rollback {rollback.id}"
             begun = await self._store.runs.get(running.run)
-            await self._store.runs.request_cancel(begun, CancelRequest(RunEvent.SUPERSEDE, words, actor.name))
+            request = CancelRequest(RunEvent.SUPERSEDE, words, actor.name)
+            await self._store.runs.request_cancel(begun, request, origin=actor.origin)
 
     async def promote(self, actor: Actor, service: str, *, release: bool, allow_rewritten: bool) -> Run:
         """Puts what staging runs into production."""
@@ -132,10 +134,10 @@ class Releases:
     async def hold(self, actor: Actor, service: str, why: str) -> Hold:
         self._operations.require(actor, Role.APPROVER, f"hold {service}")
         self._operations.parameters_of(service)
-        return await self._store.deployments.set_hold(service, why=why, by=actor.name, commit=None)
+        return await self._store.deployments.set_hold(service, why=why, by=actor.name, commit=None, origin=actor.origin)
 
     async def release(self, actor: Actor, service: str) -> None:
         self._operations.require(actor, Role.APPROVER, f"release {service}")
         self._operations.parameters_of(service)
-        if not await self._store.deployments.end_hold(service, by=actor.name):
+        if not await self._store.deployments.end_hold(service, by=actor.name, origin=actor.origin):
             raise RefusedError(f"{service} is not on hold")

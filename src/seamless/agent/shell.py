@@ -39,7 +39,7 @@ async def serve_shell(
     """Serves one terminal until either side ends it. The close reason is the shell's exit code."""
     shell_id = f"shell-{secrets.token_hex(6)}"
     try:
-        actor = peer(socket)
+        actor = await asyncio.to_thread(peer, socket)
         operations.require(actor, Role.ADMIN, "open a shell")
         run = await operations.find_run(name)
         chosen = choose_stage(run, stage)

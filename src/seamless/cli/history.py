@@ -38,9 +38,10 @@ def events(
     limit: Annotated[int, typer.Option(metavar="N", min=0, help="The newest N; 0: all.")] = _SHOWN_BY_DEFAULT,
     as_json: Annotated[bool, typer.Option("--json", help="A line of NDJSON for each: to export.")] = False,
 ) -> None:
-    """Show the audit log: who did what, when.
+    """Show who did what, when and from where.
 
-    Oldest first. It stays when runs are removed for their age.
+    The audit log, oldest first. It stays when runs are removed for their age. From where: the process that asked, sshd
+    for a laptop, with the address that its log-in came from where the host knows that.
 
     \b
     Examples:
@@ -89,7 +90,8 @@ def _line(event: EventJSON) -> str:
     details = ", ".join(f"{key}={value}" for key, value in event["data"].items() if value not in (None, "", False))
     parts = [event["name"], what, change, event["reason"] or details]
     told = "  ".join(plain(str(part)) for part in parts if part)
-    return f"{local_time(event['at']):>12}  {plain(event['actor'] or 'agent'):<12}  {told}"
+    origin = f"  ({plain(event['origin'])})" if event["origin"] else ""
+    return f"{local_time(event['at']):>12}  {plain(event['actor'] or 'agent'):<12}  {told}{origin}"
 
 
 def _time(text: str) -> datetime:

@@ -73,7 +73,6 @@ ProtectHostname=yes
 ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
-ProtectProc=invisible
 ProtectSystem=strict
 RemoveIPC=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
@@ -83,7 +82,8 @@ RestrictSUIDSGID=yes
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
 SystemCallErrorNumber=EPERM
-# Not PrivateUsers: the socket tells who asks, by user id. Not ProcSubset=pid: the boot's id and the memory are read.
+# Not PrivateUsers: the socket tells who asks, by user id. Not ProtectProc: and from where, by process.
+# Not ProcSubset=pid: the boot's id and the memory are read.
 
 [Install]
 WantedBy=multi-user.target

@@ -183,7 +183,7 @@ class Deployments:
         row = await self._db.row("SELECT * FROM holds WHERE service = ?", (service,))
         return None if row is None else rows.hold(row)
 
-    async def set_hold(self, service: str, *, why: str, by: str, commit: str | None) -> Hold:
+    async def set_hold(self, service: str, *, why: str, by: str, commit: str | None, origin: str | None = None) -> Hold:
         """Puts a service on hold; a hold that is there keeps its beginning and gets the new words."""
         async with self._db.transaction():
             self._db.mark("hold.set")
@@ -193,7 +193,9 @@ class Deployments:
                 " commit_sha = coalesce(excluded.commit_sha, commit_sha)",
                 (service, why, by, rows.to_time(utc_now()), commit),
             )
-            await self._events.add("action", "hold", service=service, reason=why, actor=by, data={"commit": commit})
+            await self._events.add(
+                "action", "hold", service=service, reason=why, actor=by, origin=origin, data={"commit": commit}
+            )
             hold = await self.hold(service)
             assert hold is not None
             return hold
@@ -203,11 +205,11 @@ class Deployments:
         async with self._db.transaction():
             await self._db.write("UPDATE holds SET released_by_run = ? WHERE service = ?", (run, service))
 
-    async def end_hold(self, service: str, *, by: str, run: str | None = None) -> bool:
+    async def end_hold(self, service: str, *, by: str, run: str | None = None, origin: str | None = None) -> bool:
         """False when there was none."""
         async with self._db.transaction():
             self._db.mark("hold.end")
             ended = bool(await self._db.write("DELETE FROM holds WHERE service = ?", (service,)))
             if ended:
-                await self._events.add("action", "release", service=service, run=run, actor=by)
+                await self._events.add("action", "release", service=service, run=run, actor=by, origin=origin)
             return ended

@@ -59,13 +59,14 @@ class Events:
         to_state: str | None = None,
         reason: str | None = None,
         actor: str | None = None,
+        origin: str | None = None,
         data: Mapping[str, Any] | None = None,
     ) -> None:
         """Adds an event to the running transaction. `kind` "action" is the audit log."""
         async with self._db.transaction():
             event = await self._db.insert(
-                "INSERT INTO events (at, kind, service, run, stage, name, from_state, to_state, reason, actor, data)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO events (at, kind, service, run, stage, name, from_state, to_state, reason, actor, origin,"
+                " data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     rows.to_time(utc_now()),
                     kind,
@@ -77,6 +78,7 @@ class Events:
                     to_state,
                     reason,
                     actor,
+                    origin,
                     rows.to_json(data or {}),
                 ),
             )

@@ -171,6 +171,7 @@ def event(row: sqlite3.Row) -> Event:
         to_state=row["to_state"],
         reason=row["reason"],
         actor=row["actor"],
+        origin=row["origin"],
         data=json.loads(row["data"]),
     )
 

@@ -316,7 +316,7 @@ class Runs:
         async with self._db.transaction():
             await self._db.write("UPDATE runs SET approval = ? WHERE id = ?", (rows.to_json(approval), run))
 
-    async def request_cancel(self, run: Run, request: CancelRequest) -> bool:
+    async def request_cancel(self, run: Run, request: CancelRequest, *, origin: str | None = None) -> bool:
         """False when the run has ended, or its cancellation was asked for before."""
         async with self._db.transaction():
             self._db.mark("run.request_cancel")
@@ -333,6 +333,7 @@ class Runs:
                     run=run.id,
                     reason=request.why,
                     actor=request.by,
+                    origin=origin,
                 )
             return bool(changed)
 
