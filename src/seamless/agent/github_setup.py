@@ -15,7 +15,7 @@ from seamless.agent.reporting import CHANNEL
 from seamless.agent.resources import Resources
 from seamless.agent.workspaces import repository_of
 from seamless.config import Parameters, SecretRef
-from seamless.errors import ConfigError, NotFoundError, SeamlessError, UsageError
+from seamless.errors import ConfigError, NotFoundError, RefusedError, SeamlessError, UsageError
 from seamless.findings import Finding
 from seamless.forges import Credentials, RemoteProblem, Repository
 from seamless.forges.github import Access, GitHubError, Hook, HookDelivery, Permission, TokenAccess
@@ -191,10 +191,13 @@ class GitHubSetup:
         before = await github.deliveries(repository, hook.id)
         ping = next((delivery for delivery in before if delivery.event == "ping"), None)
         arrivals = 0 if ping is None else await self._arrivals(ping.guid)
+        try:
+            if ping is not None:
+                await github.redeliver(repository, hook.id, ping.id)
+        except RefusedError:
+            ping, arrivals = None, 0
         if ping is None:
             await github.ping_hook(repository, hook.id)
-        else:
-            await github.redeliver(repository, hook.id, ping.id)
         known = {delivery.id for delivery in before}
         deadline = time.monotonic() + _PING_WITHIN_S
         while time.monotonic() < deadline:

@@ -203,7 +203,8 @@ class GitHub(Protocol):
         """The newest, newest first."""
 
     async def redeliver(self, repository: Repository, hook: int, delivery: int) -> None:
-        """Has GitHub send a delivery of the last three days again, with its GUID."""
+        """Has GitHub send a delivery of the last three days again, with its GUID. Raises RefusedError for one that it
+        does not send any more."""
 
     async def access(self, repository: Repository) -> TokenAccess:
         """What the token may do there, found out without changing anything."""

@@ -156,7 +156,10 @@ class GitHubClient:
 
     async def redeliver(self, repository: Repository, hook: int, delivery: int) -> None:
         """See `GitHub`."""
-        await self._ask(repository, "POST", f"/hooks/{hook}/deliveries/{delivery}/attempts")
+        path = f"/hooks/{hook}/deliveries/{delivery}/attempts"
+        answer = await self._ask(repository, "POST", path, expected=(400, 404, 422))
+        if answer.status != 202:
+            raise RefusedError(f"{self._host} does not send the delivery again: {message_of(answer.body)}")
 
     async def access(self, repository: Repository) -> TokenAccess:
         """See `GitHub`."""
