@@ -150,8 +150,9 @@ def test_secrets_must_be_there_under_every_way_to_name_them(moto: Moto, clouds: 
     ssm = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter"
     manager = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret"
     for place in (f"{ssm}/web/db", "/web/db", "plain", f"{manager}:web/mail", f"{manager}:web/mail:password::"):
-        with pytest.raises(StageError, match=r"the secret .* that the task definition names is not there"):
+        with pytest.raises(StageError, match=r"the secret .* that the task definition names is not there") as caught:
             check(clouds, access, secrets(place))
+        assert {"/web/db": "--name /web/db ", "plain": "--name plain "}.get(place, "--name ") in str(caught.value.hint)
     for name in ("/web/db", "plain"):
         moto.client("ssm").put_parameter(Name=name, Value="secret", Type="SecureString")
     made = moto.client("secretsmanager").create_secret(Name="web/mail", SecretString="secret")

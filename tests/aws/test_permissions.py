@@ -163,6 +163,19 @@ def test_a_simulation_that_is_not_allowed_is_not_checked_and_never_ok(
 
 
 @pytest.mark.fake
+def test_a_role_that_may_not_be_looked_at_is_asked_about_all_the_same(moto: Moto, tmp_path: Path) -> None:
+    """Its session's ARN leaves out the path, which most roles do not have."""
+    iam, clouds = Iam(moto), Clouds()
+    moto.refuse("GetRole", Refusal("AccessDenied", "not authorized", 403))
+    deploy(moto, "payment", "mail")
+    role = "arn:aws:iam::123456789012:role/build-host"
+    known = config(tmp_path, moto, aws={"region": "eu-central-1", "endpoint_url": moto.url, "assume_role": role})
+    found = examined(known, clouds)
+    clouds.close()
+    assert (only(found, "environments.production.permissions").level, iam.source) == ("ok", role)
+
+
+@pytest.mark.fake
 def test_what_is_not_in_the_cluster_is_named(moto: Moto, clouds: Clouds, tmp_path: Path) -> None:
     Iam(moto)
     missing = only(examined(config(tmp_path, moto), clouds), "environments.production.cluster")
@@ -191,9 +204,15 @@ def test_without_credentials_that_is_what_is_said(moto: Moto, tmp_path: Path, mo
 
 @pytest.mark.fake
 def test_what_nothing_uses_is_not_checked(moto: Moto, clouds: Clouds, tmp_path: Path) -> None:
-    found = examined(config(tmp_path, moto, environments={}), clouds)
+    found = examined(config(tmp_path, moto, aws={}, environments={}), clouds)
     assert only(found, "aws").level == "not_checked"
     assert moto.calls == []
+
+
+@pytest.mark.fake
+def test_who_we_are_is_told_before_anything_uses_it(moto: Moto, clouds: Clouds, tmp_path: Path) -> None:
+    found = examined(config(tmp_path, moto, environments={}), clouds)
+    assert (only(found, "aws").level, list(found)) == ("ok", ["aws"])
 
 
 @pytest.mark.fake

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from werkzeug.wrappers import Response
 
 from harness.aws import Moto, Refusal
 from seamless.aws.errors import AwsDeniedError, AwsError, AwsThrottledError
@@ -31,6 +32,13 @@ def test_a_read_call_is_repeated_and_one_that_is_made_once_is_not(moto: Moto, cl
     with pytest.raises(UnavailableError, match="trouble with ecs:CreateCluster"):
         call(clouds, access, "create_cluster", clusterName="prod", once=True)
     assert len(moto.called("CreateCluster")) == 1
+
+
+def test_an_answer_that_is_none_of_aws_is_told(moto: Moto, clouds: Clouds, access: Aws) -> None:
+    """Such as the page of a proxy that asks for a log-in."""
+    moto.instead(["ListRoles"], lambda *_: Response("<html>log in<br>", 200, content_type="text/html"))
+    with pytest.raises(UnavailableError, match="what answers iam:ListRoles is not AWS"):
+        asyncio.run(clouds.account(access).call("iam", "list_roles"))
 
 
 def test_what_was_throttled_was_not_done_and_may_be_sent_again(

@@ -212,7 +212,10 @@ def test_what_is_there_is_shown(planned: FakeAgent, seamless: Seamless) -> None:
     head, stack, configured, *rows = done.stdout.splitlines()
     assert head == "staging  cluster staging in eu-central-1"
     assert stack.startswith("  ▶ seamless-staging CREATE_IN_PROGRESS for ")
-    assert configured == '  to deploy there: [environments.staging] target = "ecs", cluster = "staging"'
+    assert (
+        configured
+        == '  to deploy there: [environments.staging] target = "ecs", region = "eu-central-1", cluster = "staging"'
+    )
     assert rows[1].split("  ")[1:] == ["payment", "1 of 2, 1 starting", "in progress", "staging-payment:7"]
 
 

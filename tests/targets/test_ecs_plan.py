@@ -182,3 +182,12 @@ def test_success_is_told_only_when_our_own_deployment_is_stable_and_primary(
     assert (sight.state is State.COMPLETED) == ours_is_stable
     if sight.state in (State.ROLLED_BACK, State.ROLLING_BACK, State.SUPERSEDED) and primary["id"] == "ours":
         assert primary["taskDefinition"] != "web:2"
+
+
+def test_the_first_secrets_are_told_by_name_and_other_values_as_json() -> None:
+    before = {"taskDefinitionArn": "x/web:1", "containerDefinitions": [{"name": "app", "image": "a", "cpu": 1}]}
+    app = {"name": "app", "image": "a", "secrets": [{"name": "DB", "valueFrom": "arn:db"}], "ulimits": [{"soft": 1}]}
+    after = {**before, "containerDefinitions": [app]}
+    told = ["app: cpu: removed", "app: secrets DB: added, arn:db", 'app: ulimits: added, [{"soft": 1}]']
+    assert difference(before, after) == told
+    assert {"app: secrets DB: removed", "app: ulimits: removed"} < set(difference(after, before))

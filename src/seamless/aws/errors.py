@@ -74,6 +74,7 @@ def translate(error: Exception, permission: str) -> SeamlessError | None:
     `permission` is the IAM action of the call, such as "ecs:UpdateService".
     """
     from botocore import exceptions as sdk
+    from botocore.parsers import ResponseParserError
 
     match error:
         case sdk.ClientError():
@@ -91,6 +92,8 @@ def translate(error: Exception, permission: str) -> SeamlessError | None:
             return ConfigError(f"AWS: the log-in of the profile is over: {_sentence(error)}", hint="aws sso login")
         case sdk.CredentialRetrievalError():
             return UnavailableError(f"AWS: credentials cannot be had: {_sentence(error)}", hint=_LOGIN_HINT)
+        case ResponseParserError():
+            return UnavailableError(f"what answers {permission} is not AWS, as it seems: {_sentence(error)}")
         case sdk.HTTPClientError() | sdk.ConnectionError():
             return UnavailableError(f"AWS does not answer {permission}: {_sentence(error)}")
         case sdk.ParamValidationError():

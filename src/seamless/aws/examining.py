@@ -51,7 +51,7 @@ async def examine_aws(config: Config, clouds: Clouds) -> list[Finding]:
             found.append(await _ecr(account, one.subject))
             images.discard(one.place.access)
     others: set[Purpose] = set(_other_purposes(config, images))
-    if others:
+    if others or (config.aws != Aws() and not found):
         account = clouds.account(config.aws)
         found += await _examine(account, "aws", others, scope, sample)
         if "images" in others:
@@ -142,7 +142,7 @@ async def _examine(account: Account, subject: str, purposes: set[Purpose], scope
             warning(subject, "the agent uses the account's root user", "make a role or user with docs/aws.md's policy"),
         ]
     scope = replace(scope, partition=identity.partition, region=region, account=identity.account)
-    return [*found, *await _permissions(account, subject, identity, purposes, scope, sample)]
+    return [*found, *(await _permissions(account, subject, identity, purposes, scope, sample) if purposes else [])]
 
 
 async def _permissions(
@@ -184,7 +184,11 @@ async def _policy_source(account: Account, identity: _Identity) -> str:
     kind, _, rest = identity.arn.split(":", 5)[5].partition("/")
     if kind != "assumed-role":
         return identity.arn
-    answer = await account.call("iam", "get_role", RoleName=rest.partition("/")[0])
+    name = rest.partition("/")[0]
+    try:
+        answer = await account.call("iam", "get_role", RoleName=name)
+    except AwsDeniedError:  # most roles have no path, and the guide's policy lets nobody look at all of them
+        return f"arn:{identity.partition}:iam::{identity.account}:role/{name}"
     return str(answer["Role"]["Arn"])
 
 

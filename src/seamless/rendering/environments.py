@@ -185,7 +185,8 @@ def environment_lines(found: EnvironmentJSON, viewer: Viewer) -> list[Text]:
 
 
 def not_configured(found: EnvironmentJSON) -> str:
-    return f'to deploy there: [environments.{found["environment"]}] target = "ecs", cluster = "{found["cluster"]}"'
+    keys = f'target = "ecs", region = "{found["region"]}", cluster = "{found["cluster"]}"'
+    return f"to deploy there: [environments.{found['environment']}] {keys}"
 
 
 def settings_text(environment: str, region: str, cluster: str) -> str:

@@ -255,7 +255,8 @@ def _facts_of_release(run: RunJSON, approval: ApprovalJSON, viewer: Viewer) -> l
     if tested_against := evidence.join_peers(approval["tested_against"]):
         facts.append(("tested against", tested_against))
     if approval["task_definition"]:
-        facts.append(("task definition", plain(approval["task_definition"])))
+        lines = approval["task_definition"].splitlines()
+        facts += [("" if number else "task definition", plain(line)) for number, line in enumerate(lines)]
     return facts
 
 

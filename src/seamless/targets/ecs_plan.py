@@ -8,6 +8,7 @@ limits, log drivers.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -128,6 +129,8 @@ def difference(current: Definition, new: Definition) -> list[str]:
 def _differences(old: Any, new: Any, path: tuple[str, ...]) -> Iterator[str]:
     if old == new:
         return
+    if path[-1:] and path[-1] in _NAMED:  # one that is all new or all gone is told thing by thing
+        old, new = old or {}, new or {}
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*old, *(key for key in new if key not in old)]:
             yield from _differences(old.get(key), new.get(key), (*path, key))
@@ -161,7 +164,7 @@ def _value(value: Any) -> str:
         for key in ("image", "value", "valueFrom"):
             if key in value:
                 return _value(value[key])
-    return str(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _normal(value: Any, key: str = "") -> Any:

@@ -85,19 +85,33 @@ def _secret(account: Account, value_from: str) -> Callable[[], Awaitable[None]]:
         if not found:
             raise StageError(
                 f"the secret {value_from} that the task definition names is not there",
-                hint="make it, or correct its name in the service's secrets",
+                hint=f"{_making(value_from)}, or correct its name in the service's secrets",
             )
 
     return check
 
 
+def _making(value_from: str) -> str:
+    """The command that makes a secret."""
+    if ":secretsmanager:" in value_from:
+        name = value_from.split(":")[_COLONS_IN_SECRET]
+        return f"aws secretsmanager create-secret --name {name} --secret-string …"
+    name = _names_of_parameter(value_from)[0]
+    return f"aws ssm put-parameter --type SecureString --name {name} --value …"
+
+
 async def _parameter_is_there(account: Account, value_from: str) -> bool:
-    """Asked under every name that it may have: an ARN drops the slash that a path begins with."""
-    name = value_from.partition(":parameter/")[2] if value_from.startswith("arn:") else value_from
-    names = sorted({name, f"/{name.lstrip('/')}"})
-    filters = [{"Key": "Name", "Option": "Equals", "Values": names}]
+    filters = [{"Key": "Name", "Option": "Equals", "Values": _names_of_parameter(value_from)}]
     answer = await account.call("ssm", "describe_parameters", ParameterFilters=filters)
     return bool(answer["Parameters"])
+
+
+def _names_of_parameter(value_from: str) -> list[str]:
+    """Every name that it may have, a path first: an ARN drops the slash that a path begins with."""
+    if not value_from.startswith("arn:"):
+        return [value_from]
+    name = value_from.partition(":parameter/")[2]
+    return sorted({name, f"/{name}"}, key=lambda each: each.startswith("/") != ("/" in name))
 
 
 def _subnets(account: Account, subnets: list[str]) -> Callable[[], Awaitable[None]]:
