@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -75,6 +76,31 @@ def test_credentials_that_are_over_are_looked_for_once_more(moto: Moto, clouds: 
     moto.refuse("ListClusters", *[Refusal("ExpiredTokenException")] * 2)
     with pytest.raises(UnavailableError, match="the credentials have expired"):
         call(clouds, access)
+
+
+def test_an_account_that_does_not_answer_keeps_no_other_from_its_calls(moto: Moto, access: Aws) -> None:
+    """More calls than there are threads hang in one account; they are let go at the end."""
+    silent, clouds, reached = threading.Event(), Clouds(), threading.Semaphore(0)
+
+    def hang() -> None:
+        reached.release()
+        silent.wait(30)
+
+    moto.before("ListRoles", hang)
+
+    async def main() -> dict[str, Any]:
+        other = clouds.account(access.model_copy(update={"region": "us-east-1"}))
+        hanging = [asyncio.create_task(other.call("iam", "list_roles")) for _ in range(20)]
+        for _ in range(8):
+            await asyncio.to_thread(reached.acquire)
+        try:
+            return await asyncio.wait_for(clouds.account(access).call("ecs", "list_clusters"), 20)
+        finally:
+            silent.set()
+            await asyncio.gather(*hanging)
+
+    assert asyncio.run(main()) == {"clusterArns": []}
+    clouds.close()
 
 
 def test_a_role_is_assumed_and_its_credentials_renew_themselves(moto: Moto, access: Aws) -> None:

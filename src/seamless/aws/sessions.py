@@ -43,25 +43,30 @@ class Clouds:
     """All accounts that this agent uses. May be made before it is known whether AWS is used at all."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="aws")
         self._accounts: dict[Aws, Account] = {}
 
     def account(self, access: Aws) -> Account:
         """The one for these settings; asks nothing yet."""
         access = Aws.model_validate(access.model_dump(include=set(Aws.model_fields)))
-        return self._accounts.setdefault(access, Account(access, self._threads))
+        if access not in self._accounts:
+            self._accounts[access] = Account(access)
+        return self._accounts[access]
 
     def close(self) -> None:
         """Waits for no call: those that are under way end with the process."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for account in self._accounts.values():
+            account.close()
 
 
 class Account:
-    """One way to reach AWS: region, credentials and address. All methods may be called at any time, also at once."""
+    """One way to reach AWS: region, credentials and address. All methods may be called at any time, also at once.
 
-    def __init__(self, access: Aws, threads: ThreadPoolExecutor) -> None:
+    Its threads are its own: where one account does not answer, the calls of the others go on.
+    """
+
+    def __init__(self, access: Aws) -> None:
         self.access = access
-        self._threads = threads
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="aws")
         self._lock = threading.Lock()
         self._session: Any = None
         self._clients: dict[tuple[str, bool], Any] = {}
@@ -108,6 +113,10 @@ class Account:
             return str(client.meta.region_name)
 
         return await self._in_thread(functools.partial(self._with_client, "ecs", "*", named))
+
+    def close(self) -> None:
+        """As `Clouds.close`."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)
