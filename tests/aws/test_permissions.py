@@ -13,7 +13,9 @@ import pytest
 from werkzeug.wrappers import Response
 
 from harness.aws import Moto, Refusal
+from seamless.aws.environment import render
 from seamless.aws.examining import examine_aws
+from seamless.aws.facts import Facts, ServiceFacts
 from seamless.aws.permissions import PERMISSIONS, Purpose, policy
 from seamless.aws.sessions import Clouds, permission_of
 from seamless.config import Config, config_from
@@ -56,6 +58,42 @@ def test_every_call_that_the_program_makes_is_listed() -> None:
 def test_no_action_is_listed_twice_for_one_purpose_and_resource() -> None:
     seen = [(one.purpose, action, one.resources, one.passed_to) for one in PERMISSIONS for action in one.actions]
     assert len(seen) == len(set(seen))
+
+
+# What CloudFormation itself calls to create, read, update and delete each type of our templates, with our credentials:
+# the `handlers` of AWS's resource provider schemas (`aws cloudformation describe-type`), as of 2026. Without those that
+# are for properties which we do not set: managed policies and boundaries, keys, capacity providers, account settings,
+# data protection, index and resource policies, deliveries of logs.
+HANDLERS = {
+    "AWS::EC2::SecurityGroup": "ec2:AuthorizeSecurityGroupEgress ec2:AuthorizeSecurityGroupIngress ec2:CreateTags "
+    "ec2:CreateSecurityGroup ec2:DeleteSecurityGroup ec2:DeleteTags ec2:DescribeInstances ec2:DescribeSecurityGroups "
+    "ec2:RevokeSecurityGroupEgress ec2:RevokeSecurityGroupIngress ec2:UpdateSecurityGroupRuleDescriptionsEgress "
+    "ec2:UpdateSecurityGroupRuleDescriptionsIngress",
+    "AWS::ECS::Cluster": "ecs:CreateCluster ecs:DeleteCluster ecs:DescribeClusters ecs:ListTagsForResource "
+    "ecs:TagResource ecs:UntagResource ecs:UpdateCluster iam:CreateServiceLinkedRole",
+    "AWS::ECS::Service": "ecs:CreateService ecs:DeleteService ecs:DescribeServiceDeployments ecs:DescribeServices "
+    "ecs:ListServiceDeployments ecs:ListTagsForResource ecs:StopServiceDeployment ecs:TagResource ecs:UntagResource "
+    "ecs:UpdateService iam:PassRole",
+    "AWS::ECS::TaskDefinition": "ecs:DeregisterTaskDefinition ecs:DescribeTaskDefinition ecs:ListTagsForResource "
+    "ecs:RegisterTaskDefinition ecs:TagResource ecs:UntagResource iam:GetRole iam:PassRole",
+    "AWS::IAM::Role": "iam:CreateRole iam:DeleteRole iam:DeleteRolePolicy iam:DetachRolePolicy iam:GetRole "
+    "iam:GetRolePolicy iam:ListAttachedRolePolicies iam:ListRolePolicies iam:PutRolePolicy iam:TagRole iam:UntagRole "
+    "iam:UpdateAssumeRolePolicy iam:UpdateRole iam:UpdateRoleDescription",
+    "AWS::Logs::LogGroup": "logs:CreateLogGroup logs:DeleteLogGroup logs:DescribeIndexPolicies logs:DescribeLogGroups "
+    "logs:DescribeResourcePolicies logs:GetDataProtectionPolicy logs:ListTagsForResource logs:PutRetentionPolicy "
+    "logs:TagResource logs:UntagResource",
+    # It has no handlers, being older than they are: what Cloud Map's guide names.
+    "AWS::ServiceDiscovery::HttpNamespace": "servicediscovery:CreateHttpNamespace servicediscovery:DeleteNamespace "
+    "servicediscovery:GetNamespace servicediscovery:GetOperation servicediscovery:TagResource",
+}
+
+
+def test_what_cloudformation_calls_with_our_credentials_is_listed() -> None:
+    one = ServiceFacts("web", "web")
+    facts = Facts("staging", "eu-central-1", "staging", "vpc-1", ("subnet-1",), (one,))
+    assert {each["Type"] for each in render(facts)["Resources"].values()} == set(HANDLERS)
+    granted = {action for each in PERMISSIONS if each.purpose == "environments" for action in each.actions}
+    assert [call for calls in HANDLERS.values() for call in calls.split() if call not in granted] == []
 
 
 @pytest.mark.parametrize("name", _SHOWN)
