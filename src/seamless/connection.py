@@ -27,9 +27,9 @@ from seamless.errors import (
     UnavailableError,
     UsageError,
 )
+from seamless.paths import SYSTEM_SOCKET
 from seamless.wire import API_VERSION
 
-START_HINT: Final = "Start one: seamless agent start"
 _SOCKET_PATH_LIMIT: Final = 107  # bytes that fit into the kernel's sockaddr_un
 _ERRORS: Final[dict[str, type[SeamlessError]]] = {
     error.code: error
@@ -106,9 +106,11 @@ def unreachable(socket: Path, error: BaseException) -> AgentUnreachableError:
     if number in (errno.EACCES, errno.EPERM):
         return _closed_to_this_user(socket)
     if number in (errno.ENOENT, errno.ENOTDIR):
-        return ConnectionLostError(f"no agent answers at {socket}", hint=START_HINT)
+        return ConnectionLostError(f"no agent answers at {socket}", hint=_start_hint(socket))
     if number == errno.ECONNREFUSED:
-        return ConnectionLostError(f"no agent answers at {socket}; the one that made it has ended", hint=START_HINT)
+        return ConnectionLostError(
+            f"no agent answers at {socket}; the one that made it has ended", hint=_start_hint(socket)
+        )
     return ConnectionLostError(
         f"the agent at {socket} broke off the connection", hint="Whether it still runs: seamless agent status"
     )
@@ -119,6 +121,12 @@ def _is_something_else(path: Path) -> bool:
         return path.exists() and not path.is_socket()
     except OSError:  # in a folder that is closed to this user
         return False
+
+
+def _start_hint(socket: Path) -> str:
+    if socket == SYSTEM_SOCKET:
+        return "Start it: sudo seamless agent start; on a new host: sudo seamless agent install"
+    return "Start one: seamless agent start"
 
 
 def _closed_to_this_user(socket: Path) -> AgentUnreachableError:

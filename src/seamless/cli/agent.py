@@ -94,9 +94,13 @@ def install(
     """Install the agent as a systemd service.
 
     With a user of its own, a watchdog, and no more rights than it needs. The configuration is
-    /etc/seamless/config.toml. Secrets lie in /etc/seamless/credentials, for root alone: the file NAME there is
-    { file = "/run/credentials/seamless.service/secret_NAME" } in the configuration. Calling it again changes only what
-    is not right; the agent is started anew only when its unit changed.
+    /etc/seamless/config.toml. Calling it again changes only what is not right; the agent is started anew only when its
+    unit changed.
+
+    Secrets lie in /etc/seamless/credentials, for root alone. What the configuration calls the file NAME there:
+
+    \b
+      { file = "/run/credentials/seamless.service/secret_NAME" }
 
     \b
     Examples:

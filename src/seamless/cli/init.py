@@ -31,20 +31,40 @@ app = typer.Typer()
 @app.command()
 def init(
     context: typer.Context,
-    data_dir: Annotated[str | None, typer.Option(metavar="FOLDER", help="Where the agent's data lives.")] = None,
-    forge: Annotated[str | None, typer.Option(metavar="NAME", help="github, or git for any other.")] = None,
+    data_dir: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where the agent's data lives. Default: /var/lib/seamless for root, else ~/.local/share/seamless.",
+        ),
+    ] = None,
+    forge: Annotated[
+        str | None,
+        typer.Option(metavar="github|git", help="Where the code lives; git for any other place. Default: git."),
+    ] = None,
     target: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Where services are deployed: docker (this host) or ecs.")
+        str | None, typer.Option(metavar="docker|ecs", help="Where services are deployed. Default: docker, this host.")
     ] = None,
-    region: Annotated[str | None, typer.Option(metavar="NAME", help="AWS's, such as eu-central-1.")] = None,
+    region: Annotated[
+        str | None, typer.Option(metavar="NAME", help="AWS region, such as eu-central-1. Default: the AWS profile's.")
+    ] = None,
     webhooks: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where GitHub reaches the agent. Not given: it polls.")
+        str | None, typer.Option(metavar="URL", help="Where GitHub reaches the agent. Default: it polls.")
     ] = None,
-    staging: Annotated[bool | None, typer.Option("--staging/--no-staging", help="Deploy to staging first.")] = None,
+    staging: Annotated[
+        bool | None,
+        typer.Option("--staging/--no-staging", help="Deploy to staging before production, or not. Default: --staging."),
+    ] = None,
     auto_deploy: Annotated[
-        bool | None, typer.Option("--auto-deploy/--approval", help="Production without, or after an approval.")
+        bool | None,
+        typer.Option(
+            "--auto-deploy/--approval",
+            help="Deploy to production at once, or when somebody approves. Default: --approval.",
+        ),
     ] = None,
-    service: Annotated[str | None, typer.Option(metavar="URL", help='The first service; "": none yet.')] = None,
+    service: Annotated[
+        str | None, typer.Option(metavar="URL", help='The first service\'s repository; "" for none yet.')
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take every default, ask nothing.")] = False,
 ) -> None:
     """Write a first configuration.
@@ -56,8 +76,8 @@ def init(
     \b
     Examples:
       seamless init
-      sudo seamless init --forge github --approval --service https://github.com/acme/payment
-      sudo seamless init --yes --target ecs --region eu-central-1 --webhooks https://ci.acme.example
+      sudo seamless init --forge github --service https://github.com/acme/payment
+      sudo seamless init --yes --target ecs --region eu-central-1
       seamless --config ./seamless.toml init --yes --data-dir ./data
     """
     from seamless.cli import asking, services

@@ -43,15 +43,23 @@ def add(
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Default: the repository's or folder's.")] = None,
     path: Annotated[str | None, typer.Option(metavar="FOLDER", help="The service's folder in a monorepo.")] = None,
     branch: Annotated[str | None, typer.Option(metavar="BRANCH", help="Default: the repository's own.")] = None,
-    image: Annotated[str | None, typer.Option(metavar="IMAGE", help="Where the commands run.")] = None,
-    install: Annotated[str | None, typer.Option(metavar="SCRIPT", help="Prepares the workspace.")] = None,
-    code_quality: Annotated[str | None, typer.Option(metavar="SCRIPT", help='"": none.')] = None,
-    unit_test: Annotated[str | None, typer.Option(metavar="SCRIPT", help='"": none.')] = None,
+    image: Annotated[
+        str | None, typer.Option(metavar="IMAGE", help="The container image that the commands run in.")
+    ] = None,
+    install: Annotated[
+        str | None, typer.Option(metavar="SCRIPT", help='Prepares the workspace; "" for nothing.')
+    ] = None,
+    code_quality: Annotated[
+        str | None, typer.Option(metavar="SCRIPT", help='Checks the code; "" for no check.')
+    ] = None,
+    unit_test: Annotated[str | None, typer.Option(metavar="SCRIPT", help='Tests the code; "" for no tests.')] = None,
     cache: Annotated[
         list[str] | None, typer.Option(metavar="FOLDER", help="Kept between runs; may be repeated.")
     ] = None,
-    port: Annotated[int | None, typer.Option(metavar="PORT", help="Where the container listens.")] = None,
-    health: Annotated[str | None, typer.Option(metavar="PATH", help="Answers when the service is well.")] = None,
+    port: Annotated[int | None, typer.Option(metavar="PORT", help="The port that the container listens on.")] = None,
+    health: Annotated[
+        str | None, typer.Option(metavar="PATH", help="A path that answers when the service is well.")
+    ] = None,
     settings: Setting = None,
     no_inspect: Annotated[bool, typer.Option("--no-inspect", help="Do not look into the repository.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take every proposal, ask nothing.")] = False,
@@ -66,8 +74,9 @@ def add(
     \b
     Examples:
       seamless service add https://github.com/acme/payment
-      seamless service add git@github.com:acme/shop.git --path services/cart --name cart
-      seamless service add ./payment --yes --unit-test "npm run test:ci" --set auto_deploy=true
+      seamless service add git@github.com:acme/shop.git --path services/cart
+      seamless service add ./payment --yes --unit-test "npm run test:ci"
+      seamless service add ./payment --name pay --set auto_deploy=true --dry-run
     """
     session = session_of(context)
     given = _given(settings)
