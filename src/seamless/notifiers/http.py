@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import os
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -110,7 +111,7 @@ async def _post(url: str, body: bytes, headers: Mapping[str, str], *, shown: str
     except (httpx.TimeoutException, TimeoutError):
         raise UnavailableError(f"{shown} has not answered for {_TIMEOUT_S:.0f} s") from None
     except httpx.HTTPError as error:
-        raise UnavailableError(f"{shown} cannot be reached: {type(error).__name__}") from None
+        raise UnavailableError(f"{shown} cannot be reached: {_cause(error)}") from None
     if 200 <= status < 300:
         return
     message = f"{shown} answered {status}" + (f": {' '.join(said.split())}" if said.isprintable() and said else "")
@@ -119,3 +120,13 @@ async def _post(url: str, body: bytes, headers: Mapping[str, str], *, shown: str
     if retry_after.isascii() and retry_after.isdigit():
         raise BusyError(message, min(float(retry_after), _RETRY_MAX_S))
     raise UnavailableError(message)
+
+
+def _cause(error: BaseException) -> str:
+    """The system's words, such as "Connection refused". The library's may hold the URL, which is a secret."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return os.strerror(found.errno) if (found.errno or 0) > 0 else found.strerror  # not positive: of a look-up
+        found = found.__cause__ or found.__context__
+    return type(error).__name__
