@@ -70,7 +70,8 @@ def test_an_agent_uses_aws(shop: Shop, moto: Moto, monkeypatch: pytest.MonkeyPat
     assert again.stdout.startswith("staging in eu-central-1: nothing to change in the stack seamless-staging\n")
     gone = agent.cli("env", "down", "staging", "--confirm", "staging")
     assert (gone.returncode, gone.stdout.splitlines()[-1]) == (0, "✔ staging is gone")
-    audit = [(event["name"], event["data"]["action"]) for event in agent.client.events(kind="action", limit=100)]
+    actions = agent.client.events(kind="action", limit=100)
+    audit = [(event["name"], event["data"]["action"]) for event in actions if event["name"].startswith("env_")]
     assert audit == [("env_up", "create"), ("env_down", "delete")]
 
     moto.refuse("SimulatePrincipalPolicy", Refusal("AccessDenied", status=403))  # moto has none
