@@ -127,6 +127,7 @@ def _cause(error: BaseException) -> str:
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, OSError) and found.strerror:
-            return os.strerror(found.errno) if (found.errno or 0) > 0 else found.strerror  # not positive: of a look-up
+            number = found.errno or 0
+            return os.strerror(number) if number > 0 else found.strerror  # not positive: of a look-up
         found = found.__cause__ or found.__context__
     return type(error).__name__
