@@ -24,6 +24,9 @@ _SERVICES = 50
 _LIVE = 4
 _LINES = 1_000_000
 _LINE = "12:00:00 INFO some text of a line that is about one hundred bytes long, number %d padding xxxxxx"
+_FLOOD_LINE = "a line of a flood that goes on and on\n"
+_FLOOD = f"while :; do yes '{_FLOOD_LINE.strip()}' | head -n 20000; sleep 0.1; done"
+_FLOOD_LEAST = 100_000  # lines a second
 _EMPTY_TEXTUAL = Path(__file__).with_name("empty_textual.py")
 
 
@@ -91,6 +94,8 @@ def tui(bench: Bench) -> list[Figure]:
     services = "\n".join(f'[services.{one.path.name}]\nrepo = "{one.path}"' for one in repositories)
     log = f"awk 'BEGIN{{for(i=1;i<={_LINES};i++) printf \"{_LINE}\\n\", i}}'"
     large = bench.repository("large", {"check": log + "\n"})
+    flood = bench.repository("flood", {"check": _FLOOD + "\n"})
+    services += f'\n[services.flood]\nrepo = "{flood.path}"\nunit_test = "sh ./check"\n'
     services += f'\n[services.large]\nrepo = "{large.path}"\nunit_test = "sh ./check"\n'
     with bench.agent(services, pipeline='unit_test = "i=0; while sleep 5; do echo $i; done"') as agent:
         agent.run("large", checks=True)
@@ -100,6 +105,7 @@ def tui(bench: Bench) -> list[Figure]:
         opened, jumped, grown, share = _use(agent, bench.repeat)
         for number in range(_LIVE):
             agent.client.cancel(f"web{number:02}", "")
+        acted, rate = _in_flood(agent, bench.repeat)
     what = "an empty Textual program"
     return [
         Figure(
@@ -107,6 +113,13 @@ def tui(bench: Bench) -> list[Figure]:
         ),
         Figure("  a log of 100 MB, from the key to its last line", "ms", milliseconds(opened), Judged.MEDIAN, 500),
         Figure("  a jump in it, to the beginning or the end", "ms", milliseconds(jumped), Judged.MEDIAN, 100),
+        Figure(
+            f"  a key at the log of a stage that writes {rate:,.0f} lines/s",
+            "ms",
+            milliseconds(acted),
+            Judged.WORST,
+            200,
+        ),
         Figure("  memory for it", "MB", [grown], Judged.MEDIAN, 30),
         Figure(f"  idle, {_SERVICES} services, {_LIVE} runs: share of a core", "%", [share], Judged.MEDIAN, 2),
     ]
@@ -121,6 +134,34 @@ def _first_paint(command: Sequence[str]) -> float:
         return screen.seconds_until("quit", screen.began)
 
 
+def _in_flood(agent: Agent, repeat: int) -> tuple[list[float], float]:
+    """(from keys to what they do, s; lines/s that the agent stored meanwhile). Raises ScriptError for no flood."""
+    run = agent.client.start_run("flood", checks=True)["id"]
+
+    def lines() -> float:
+        return agent.client.log_size(run, "unit_test") / len(_FLOOD_LINE)
+
+    acted = []
+    with _on_screen(agent.command("tui")) as screen:
+        screen.seconds_until("flood", screen.began)
+        screen.rest(3)
+        screen.press("l")  # the service under the cursor is `flood`, the first by name
+        screen.seconds_until("following", time.monotonic())
+        begun, before = time.monotonic(), lines()
+        for _ in range(4 * repeat):
+            screen.rest(0.7)
+            for key, text in (("f", "paused"), ("G", "following")):
+                pressed = time.monotonic()
+                screen.press(key)
+                acted.append(screen.seconds_until(text, pressed))
+                screen.rest(0.3)
+        rate = (lines() - before) / (time.monotonic() - begun)
+    agent.client.cancel(run, "")
+    if rate < _FLOOD_LEAST:
+        raise ScriptError(f"the flood had {rate:,.0f} lines/s only")
+    return acted, rate
+
+
 def _use(agent: Agent, repeat: int) -> tuple[list[float], list[float], float, float]:
     """(opened s, jumped s, MB that it took, share of a core in %)"""
     opened, jumped, grown = [], [], 0.0
@@ -133,7 +174,7 @@ def _use(agent: Agent, repeat: int) -> tuple[list[float], list[float], float, fl
         memory = screen.memory_mb()
         for _ in range(repeat):
             begun = time.monotonic()
-            screen.press("l")  # the service under the cursor is `large`
+            screen.press("jl")  # the second service by name is `large`
             opened.append(screen.seconds_until(f"number {_LINES} ", begun))
             screen.rest(0.5)
             for key, text in (("g", "number 1 "), ("G", f"number {_LINES} ")):

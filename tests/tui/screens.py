@@ -299,6 +299,11 @@ class Driver:
         strips = self.app.screen._compositor.render_strips()
         return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips).rstrip()
 
+    @property
+    def title(self) -> str:
+        """The uppermost line, as wide as it is."""
+        return "".join(segment.text for segment in self.app.screen._compositor.render_strips()[0])
+
     async def sees(self, *texts: str, gone: str = "\0", within_s: float = 10.0) -> str:
         """The screen, once all of this is on it."""
         return await self.until(lambda screen: all(text in screen for text in texts) and gone not in screen, within_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import secrets
@@ -15,6 +16,9 @@ import pytest
 
 from harness.agents import Agent
 from harness.repositories import Repository
+from seamless.tui.logview import LogView
+
+from .screens import in_front_of
 
 pytestmark = pytest.mark.engine
 
@@ -28,7 +32,14 @@ class Terminal:
     def __init__(self, agent: Agent, folder: Path, columns: int = 100, rows: int = 30) -> None:
         self._tmux = ["tmux", "-L", f"seamless-{secrets.token_hex(4)}"]
         self._raw = folder / "raw"
-        environment = {**os.environ, "HOME": str(folder), "XDG_STATE_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+        environment = {
+            **os.environ,
+            "HOME": str(folder),
+            "XDG_STATE_HOME": str(folder),
+            "XDG_CONFIG_HOME": str(folder),
+            "COLUMNS": "80",  # readline leaves such a size in pytest's workers, others in their users' shells
+            "LINES": "24",
+        }
         command = f"sleep 0.3; {shlex.join(agent.command('tui'))}; echo ENDED $?; sleep 600"
         size = ["-x", str(columns), "-y", str(rows)]
         subprocess.run(
@@ -44,6 +55,9 @@ class Terminal:
 
     def press(self, *keys: str) -> None:
         self._call("send-keys", *keys)
+
+    def resize(self, columns: int, rows: int) -> None:
+        self._call("resize-window", "-x", str(columns), "-y", str(rows))
 
     @property
     def screen(self) -> str:
@@ -62,6 +76,10 @@ class Terminal:
 
     def close(self) -> None:
         subprocess.run([*self._tmux, "kill-server"], check=False, capture_output=True)
+
+
+_MUCH = 20_000_000  # bytes, half a million lines
+_FLOOD = "while :; do yes 'a line of a flood that goes on and on' | head -n 20000; sleep 0.1; done"
 
 
 @pytest.fixture
@@ -92,6 +110,11 @@ def test_a_run_is_followed_over_the_agents_death_and_left(agent: Agent, terminal
     ticks = [int(number) for number in re.findall(r"tick (\d+)", screen)]
     assert ticks == list(range(1, len(ticks) + 1))
 
+    terminal.resize(60, 20)
+    terminal.sees("unit_test", gone="tick 1")  # one pane
+    terminal.press("Enter")
+    terminal.sees("tick 1", gone="code_quality")
+
     terminal.press("q")
     terminal.sees("ENDED 0")
     assert agent.client.run("web-1")["state"] == "in_progress"
@@ -103,3 +126,38 @@ def test_a_run_is_followed_over_the_agents_death_and_left(agent: Agent, terminal
     for harm in (b"52;c", b"\x1b]0;owned", b"\x9b2J", b"\xc2\x9b", "\u202e".encode()):
         assert harm not in raw
     assert raw.count(b"\x1b[?1049h") == raw.count(b"\x1b[?1049l") == 1  # the terminal is given back
+
+
+def test_keys_act_in_a_flood(agent: Agent, new_repository: Callable[[str], Repository]) -> None:
+    """However fast a log grows, a key has two turns of its growth before it at most: this one and the next."""
+    repository = new_repository("web")
+    repository.commit({"check": f"echo the first line\n{_FLOOD}\n"}, "first")
+    agent.configure(f'[services.web]\nrepo = "{repository.path}"\nunit_test = "sh ./check"')
+    agent.start()
+    agent.client.start_run("web", checks=True)
+
+    def size() -> int:
+        return agent.client.log_size("web-1", "unit_test")
+
+    async def main() -> None:
+        async with in_front_of(agent.socket, (100, 30)) as user:
+            await user.sees("web-1 unit_test", within_s=30)
+            await user.press("l")
+            await user.sees("following", "goes on and on", within_s=30)
+            log = user.app.screen.query_one(LogView)
+            waiting = []
+            while (before := size()) < _MUCH:
+                await user.rests(0)
+                waiting.append(sum(worker.node is log and worker.group == "default" for worker in user.app.workers))
+            assert max(waiting) <= 2, waiting
+            await user.press("g")
+            await user.sees("paused", "the first line")
+            await user.press("j", "j")
+            await user.sees("line 3 ", " new")
+            await user.press("G")
+            await user.sees("following", gone="the first line")
+            assert size() > before  # it went on all the while
+
+    asyncio.run(main())
+    agent.client.cancel("web-1", "enough")
+    agent.wait_run("web-1", ["cancelled"])

@@ -22,6 +22,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter, NoColor
 from textual.theme import Theme
+from textual.timer import Timer, TimerCallback
 
 from seamless.errors import SeamlessError
 from seamless.logtext import glyphs
@@ -98,6 +99,7 @@ class SeamlessApp(App[None]):
         self.settings = settings
         self.lost: SeamlessError | None = None
         self.lost_since = 0.0
+        self.agent_version: str | None = None
         self.config_error: str | None = None
         self.fleet: dict[str, ServiceStatusJSON] = {}
         self.fleet_known = False
@@ -155,6 +157,15 @@ class SeamlessApp(App[None]):
         self._feed.start()
         self.run_worker(self._keep_fleet(), name="fleet", exit_on_error=True)
 
+    def set_timer(
+        self, delay: float, callback: TimerCallback | None = None, *, name: str | None = None, pause: bool = False
+    ) -> Timer:
+        """The one that fires late rather than never: Textual waits with a new size of the terminal for 8 ms, and
+        forgets that size and all later ones when it is kept from the processor meanwhile (see `Coalesced`)."""
+        timer = super().set_timer(delay, callback, name=name, pause=pause)
+        timer._skip = False
+        return timer
+
     async def on_unmount(self) -> None:
         if self._feed is not None:
             self._feed.close()
@@ -207,8 +218,9 @@ class SeamlessApp(App[None]):
                 continue
             try:
                 if everything:
+                    version = await self.ask(lambda agent: agent.version())
+                    self.agent_version, self.config_error = version["version"], version["config_error"]
                     found = await self.ask(lambda agent: agent.status())
-                    self.config_error = (await self.ask(lambda agent: agent.version()))["config_error"]
                     self.fleet = {one["service"]: one for one in found}
                     self.fleet_known = True
                 for name in sorted(services - (set(self.fleet) if everything else set())):

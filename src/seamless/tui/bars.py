@@ -93,4 +93,4 @@ def _width(hint: tuple[str, str]) -> int:
 
 
 def _append(line: Text, hint: tuple[str, str]) -> None:
-    line.append(hint[0], "bold").append(f" {hint[1].lower()}{_GAP}")
+    line.append(hint[0], "bold cyan").append(f" {hint[1].lower()}{_GAP}")

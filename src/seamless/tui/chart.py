@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 from textual import events
@@ -187,8 +188,9 @@ class Chart(Widget):
             return Strip.blank(width, base)
         line = self._lines[y].copy()
         line.truncate(width, overflow="ellipsis", pad=True)
-        selected = self._run["stages"][y]["name"] == self._selected
-        return strip_of(line).apply_style(base + Style(reverse=True) if selected else base)
+        if self._run["stages"][y]["name"] == self._selected:
+            return Strip([Segment(line.plain, base + Style(reverse=True))], width)
+        return strip_of(line).apply_style(base)
 
     def on_click(self, event: events.Click) -> None:
         if self._run is not None and event.y < len(self._run["stages"]):

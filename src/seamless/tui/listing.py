@@ -186,7 +186,10 @@ class Listing(Widget, can_focus=True):
         if y == 0:
             return _strip(self._head, width, base + _HEAD)
         if number < len(self._lines):
-            return _strip(self._lines[number], width, base + _CURSOR if self._is_cursor(number) else base)
+            if self._is_cursor(number):
+                # One bar: reversed, the colours of its cells would be a patchwork; glyph and word tell the states.
+                return Strip([Segment(_strip(self._lines[number], width, base).text, base + _CURSOR)], width)
+            return _strip(self._lines[number], width, base)
         if not self.shown and y == 1:
             none = f'nothing matches "{self._pattern}"' if self._rows else self.empty
             none = "asking the agent …" if self.waiting else none
@@ -285,7 +288,7 @@ def differs(one: Text, other: Text) -> bool:
 
 
 def _strip(line: Text, width: int, style: Style) -> Strip:
-    return strip_of(line).adjust_cell_length(width).crop(0, width).apply_style(style)
+    return strip_of(line).adjust_cell_length(width, style).crop(0, width).apply_style(style)
 
 
 def strip_of(line: Text) -> Strip:

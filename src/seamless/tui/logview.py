@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 from textual.binding import BindingType
 from textual.message import Message
 
 from seamless.errors import AgentUnreachableError, SeamlessError
+from seamless.tui.coalesced import Coalesced
 from seamless.tui.feed import on_loop
 from seamless.tui.follower import Follower
 from seamless.tui.logcanvas import LogCanvas
@@ -59,8 +60,8 @@ class LogView(LogCanvas):
         self._said = ""
         self._position: LogPositionJSON | None = None
         self._located = -1  # the mark that it is the position of
-        self._position_timer: Any = None
-        self._growing = False
+        self._locating = Coalesced(self, _REST_S, self._locate_soon)
+        self._growth = Coalesced(self, _TICK_S, lambda: self._do(self._take_growth))
 
     @property
     def home(self) -> SeamlessApp:
@@ -137,9 +138,7 @@ class LogView(LogCanvas):
     def _settle(self) -> None:
         self.refresh()
         self.post_message(self.Moved())
-        if self._position_timer is not None:
-            self._position_timer.stop()
-        self._position_timer = self.set_timer(_REST_S, self._locate_soon)
+        self._locating.put_off()
 
     def _locate_soon(self) -> None:
         self.run_worker(self._locate(), exclusive=True, group="locate")
@@ -177,23 +176,22 @@ class LogView(LogCanvas):
 
     def _grow(self) -> None:
         """At most ten times a second."""
-        if not self._growing and self.is_mounted:
-            self._growing = True
-            self.set_timer(_TICK_S, self._take_growth)
+        if self.is_mounted:
+            self._growth.ask()
 
-    def _take_growth(self) -> None:
-        self._growing = False
+    async def _take_growth(self) -> None:
+        """The follower tells of more only when this was taken: however fast a log grows, a key waits for this turn and
+        the next at most."""
         if self._follower is None:
             return
         size, lines = self._follower.take()
         self._page.lines.grow(size)
         if self._following:
-            self._do(self._show_end)
+            await self._show_end()
         else:
             self._new += lines
-            self.post_message(self.Moved())
             if not self._page.is_full:
-                self._do(lambda: self._page_now().show_from(*self._page.place))
+                await self._page_now().show_from(*self._page.place)
 
     def _page_now(self) -> Page:
         """The page, as large as the screen is now."""
@@ -258,6 +256,8 @@ class LogView(LogCanvas):
         self._do(change)
 
     def action_sideways(self, steps: int) -> None:
+        if self._wrap:
+            return
         self._left = max(0, self._left + steps * _SIDEWAYS) if steps else 0
         self._settle()
 

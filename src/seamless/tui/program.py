@@ -7,7 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from seamless.errors import UsageError
+from seamless import __version__
+from seamless.errors import AgentUnreachableError, UsageError
 from seamless.paths import tui_settings
 from seamless.tui.settings import Settings
 
@@ -20,6 +21,10 @@ def run(socket: Path, user: str, *, no_color: bool) -> int:
         raise UsageError("this terminal cannot move its cursor (TERM is dumb)", hint="seamless status shows the fleet")
     if no_color:
         os.environ["NO_COLOR"] = "1"
+    # What some shells and readline leave in the environment is the size at their own start; Textual would take it for
+    # the terminal's, and hold to it over every resize.
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
     terminal = sys.__stderr__  # what Textual writes to
     if isinstance(terminal, io.TextIOWrapper):
         terminal.reconfigure(errors="replace")
@@ -31,5 +36,20 @@ def run(socket: Path, user: str, *, no_color: bool) -> int:
     app = SeamlessApp(socket, user, settings, encoding=sys.stdout.encoding)
     app.run(mouse=settings.mouse)
     if app._exception is not None:
-        raise app._exception  # the command line writes it to a file, and says so
+        raise explained(app._exception, app.agent_version)
     return app.return_code or 0
+
+
+def explained(error: Exception, agent_version: str | None) -> Exception:
+    """An answer that lacks something, by an agent that was not restarted after an update, is no bug; any other error
+    stays what it is, and the command line writes it to a file."""
+    from textual.worker import WorkerFailed
+
+    if isinstance(error, WorkerFailed) and isinstance(error.error, Exception):
+        error = error.error
+    if not isinstance(error, LookupError | TypeError) or agent_version in (None, __version__):
+        return error
+    return AgentUnreachableError(
+        f"the agent is version {agent_version} and this command version {__version__}, and its answers do not fit",
+        hint="Update the older one; an agent is new after: seamless agent stop; seamless agent start",
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from rich.text import Text
 from textual import on, work
@@ -16,12 +16,15 @@ from seamless.model import short
 from seamless.rendering.formats import age_of, local_time
 from seamless.rendering.runs import Viewer
 from seamless.tui.bars import TitleBar
+from seamless.tui.coalesced import Coalesced
 from seamless.tui.dialogs import Question
 from seamless.tui.listing import Column, Listing, Row
 from seamless.tui.listroom import ListRoom
 
 if TYPE_CHECKING:
     from seamless.wire import DeploymentJSON, EventJSON, ImageJSON
+
+_COALESCE_S: Final = 0.05
 
 
 class Images(Listing):
@@ -38,6 +41,7 @@ class RollbackRoom(ListRoom):
         self._environment = "production"
         self._images: list[ImageJSON] = []
         self._deployments: list[DeploymentJSON] = []
+        self._load_soon = Coalesced(self, _COALESCE_S, self.action_load)
 
     @property
     def service(self) -> str:
@@ -83,7 +87,7 @@ class RollbackRoom(ListRoom):
 
     def take_event(self, event: EventJSON) -> None:
         if event["service"] == self._service and event["kind"] in ("deployment", "stage"):
-            self.set_timer(0.05, self.action_load)
+            self._load_soon.ask()
 
     def tick(self) -> None:
         super().tick()

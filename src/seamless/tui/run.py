@@ -26,6 +26,7 @@ from seamless.transitions import RUN_ENDED, STAGE_ENDED
 from seamless.tui.acting import ActingRoom
 from seamless.tui.bars import KeyBar, TitleBar
 from seamless.tui.chart import Chart
+from seamless.tui.coalesced import Coalesced
 from seamless.tui.dialogs import Pages
 from seamless.tui.listing import differs
 from seamless.tui.logview import LogView
@@ -97,7 +98,7 @@ class RunRoom(ActingRoom):
         self._run: RunJSON | None = None
         self._stage: str | None = None
         self._chosen = False  # by the user; else the log follows the run
-        self._asked = False
+        self._reading = Coalesced(self, _COALESCE_S, self._read_soon)
 
     # What the actions are about
 
@@ -166,13 +167,11 @@ class RunRoom(ActingRoom):
         self.tick()
 
     def take_event(self, event: EventJSON) -> None:
-        if event["run"] == self.run_name and not self._asked:
-            self._asked = True
-            self.set_timer(_COALESCE_S, self._read_soon)
+        if event["run"] == self.run_name:
+            self._reading.ask()
 
     @work
     async def _read_soon(self) -> None:
-        self._asked = False
         await self._read_run()
 
     def _pick_stage(self) -> None:

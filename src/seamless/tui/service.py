@@ -18,12 +18,14 @@ from seamless.rendering.formats import age_of, local_time
 from seamless.rendering.runs import STYLES, Viewer, ref_name
 from seamless.rendering.tables import now_text, state_text, took
 from seamless.tui.bars import TitleBar
+from seamless.tui.coalesced import Coalesced
 from seamless.tui.listing import Column, Listing, Row
 from seamless.tui.listroom import ListRoom
 
 if TYPE_CHECKING:
     from seamless.wire import DeploymentJSON, EventJSON, ImageJSON, RunJSON
 
+_COALESCE_S: Final = 0.05
 _PAGE: Final = 100
 _LISTS: Final = ("runs", "images", "deployments")
 
@@ -85,6 +87,7 @@ class ServiceRoom(ListRoom):
         self._images: list[ImageJSON] = []
         self._deployments: list[DeploymentJSON] = []
         self._no_older = False
+        self._load_soon = Coalesced(self, _COALESCE_S, self.action_load)
 
     @property
     def service(self) -> str:
@@ -160,7 +163,7 @@ class ServiceRoom(ListRoom):
 
     def take_event(self, event: EventJSON) -> None:
         if event["service"] == self._service:
-            self.set_timer(0.05, self.action_load)
+            self._load_soon.ask()
 
     def tick(self) -> None:
         super().tick()
