@@ -336,9 +336,13 @@ async def in_front_of(agent: FakeAgent | Path, size: tuple[int, int] = (80, 24),
         yield driver
 
 
-def golden(name: str, size: tuple[int, int], screen: str, update: bool) -> None:
-    """The screen must be the one that is kept."""
+async def golden(user: Driver, name: str, size: tuple[int, int], update: bool) -> None:
+    """The screen must become the one that is kept."""
     file = GOLDENS / f"{name}-{size[0]}x{size[1]}.txt"
     if update:
-        file.write_text(screen + "\n", encoding="utf-8")
-    assert screen == file.read_text(encoding="utf-8").rstrip("\n"), f"{file.name}; SEAMLESS_GOLDENS=new writes it anew"
+        file.write_text(await user.rests() + "\n", encoding="utf-8")
+    kept = file.read_text(encoding="utf-8").rstrip("\n")
+    try:
+        await user.until(lambda screen: screen == kept)
+    except AssertionError as error:
+        raise AssertionError(f"{file.name}; SEAMLESS_GOLDENS=new writes it anew; instead\n{error}") from None

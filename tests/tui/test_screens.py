@@ -111,12 +111,11 @@ def test_screens_look_as_they_are_kept(shop: FakeAgent, size: tuple[int, int]) -
         async with in_front_of(shop, size) as user:
             for go in PLACES:
                 await go(user)
-                screen = await user.rests()
-                assert max(map(len, screen.split("\n"))) <= size[0]
                 try:
-                    golden(go.__name__.removeprefix("to_"), size, screen, UPDATE)
+                    await golden(user, go.__name__.removeprefix("to_"), size, UPDATE)
                 except AssertionError as error:
                     wrong.append(str(error))
+                assert max(map(len, user.screen.split("\n"))) <= size[0]
                 while len(user.app.screen_stack) > 2:
                     await user.press("escape")
                 await user.press("g")
