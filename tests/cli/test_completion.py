@@ -29,6 +29,12 @@ def test_services_and_runs_are_completed(seamless: Seamless, agent: FakeAgent) -
     assert ("GET", "runs", {"limit": "30", "service": "payment"}) in [request[:3] for request in agent.requests]
 
 
+def test_stages_are_completed_without_an_agent(seamless: Seamless) -> None:
+    assert completed(seamless, "seamless logs payment-42 deploy_") == ["deploy_staging", "deploy_production"]
+    assert completed(seamless, "seamless shell payment un") == ["unit_test"]
+    assert completed(seamless, "seamless rerun payment --from pre") == ["prepare"]
+
+
 def test_nothing_is_completed_where_nobody_answers(seamless: Seamless) -> None:
     assert completed(seamless, "seamless run pa") == []
     assert completed(seamless, "seamless --socket /nowhere run pa") == []

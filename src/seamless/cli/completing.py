@@ -1,4 +1,4 @@
-"""What the shell completes: names that the agent knows. A shell is waiting, so whatever is wrong completes nothing."""
+"""What the shell completes, most of it from the agent. A shell is waiting, so whatever is wrong completes nothing."""
 
 from __future__ import annotations
 
@@ -32,6 +32,13 @@ def runs(context: typer.Context, incomplete: str) -> list[str]:
         return names + [run["id"] for run in found]
 
     return _asked(context, known, incomplete)
+
+
+def stages(incomplete: str) -> list[str]:
+    """Names of stages, whichever the run has: known without the agent."""
+    from seamless.model import StageName
+
+    return [stage for stage in StageName if stage.startswith(incomplete)]
 
 
 def _asked(context: typer.Context, ask: Callable[[Client], list[str]], incomplete: str) -> list[str]:

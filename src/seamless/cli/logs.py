@@ -34,7 +34,10 @@ def logs(
         typer.Argument(metavar="RUN", autocompletion=completing.runs, help="A run, or a service for its latest run."),
     ],
     stage: Annotated[
-        str | None, typer.Argument(metavar="[STAGE]", help="Default: all, in order.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[STAGE]", autocompletion=completing.stages, help="Default: all, in order.", show_default=False
+        ),
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the stage, or the run, has ended.")

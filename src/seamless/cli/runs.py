@@ -206,6 +206,7 @@ def rerun(
         typer.Option(
             "--from",
             metavar="STAGE",
+            autocompletion=completing.stages,
             show_default=False,
             help="Keep what succeeded and does not come after this stage.",
         ),

@@ -20,7 +20,13 @@ def shell(
         typer.Argument(metavar="RUN", autocompletion=completing.runs, help="A run, or a service for its latest run."),
     ],
     stage: Annotated[
-        str | None, typer.Argument(metavar="[STAGE]", help="Default: the stage that failed.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[STAGE]",
+            autocompletion=completing.stages,
+            help="Default: the stage that failed.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Open a shell where a stage failed.
