@@ -83,8 +83,8 @@ HANDLERS = {
     "logs:DescribeResourcePolicies logs:GetDataProtectionPolicy logs:ListTagsForResource logs:PutRetentionPolicy "
     "logs:TagResource logs:UntagResource",
     # It has no handlers: the calls that make, tag, read and delete one, each with a permission of the same name
-    # (docs.aws.amazon.com/cloud-map/latest/dg/cloud-map-api-permissions-ref.html). Which of them CloudFormation makes is
-    # not published.
+    # (docs.aws.amazon.com/cloud-map/latest/dg/cloud-map-api-permissions-ref.html). Which of them CloudFormation makes
+    # is not published.
     "AWS::ServiceDiscovery::HttpNamespace": "servicediscovery:CreateHttpNamespace servicediscovery:DeleteNamespace "
     "servicediscovery:GetNamespace servicediscovery:GetOperation servicediscovery:TagResource",
 }
