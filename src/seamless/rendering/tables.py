@@ -96,8 +96,8 @@ def now_text(service: ServiceStatusJSON, viewer: Viewer) -> Text:
         why = f", {cut(red['reason'], _SHOWN_REASON)}" if red["reason"] else ""
         parts.append(("failure", f"red for {age_of(red['since'], viewer.now)}: {where}{why}", "red"))
     parts += [("unknown", text, "yellow") for text in _drifts(service)]
-    if service["problem"]:
-        parts.append(("unknown", cut(service["problem"], _SHOWN_REASON), "red"))
+    if service["problem"]:  # whole: it says what to do, and no other command tells of it
+        parts.append(("unknown", plain(service["problem"]), "red"))
     if not parts and service["last"] is None:
         return Text("no runs yet", "dim")
     if not parts:
