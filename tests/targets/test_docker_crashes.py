@@ -21,7 +21,7 @@ from .conftest import Images, Place
 from .deploying import free_port, until
 from .driver import start_driver
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.exhaustive]
 
 CONTAINER_EVENTS = {"create", "start", "die", "update", "destroy"}
 
