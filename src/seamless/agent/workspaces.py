@@ -195,7 +195,8 @@ class RunWorkspaces:
         the view, which then cannot be made anew."""
         file = cache / _LAYERS
         if not await asyncio.to_thread(file.exists):
-            layers = await self._store.workspaces.cache_layers(service, path)
+            known = await self._store.workspaces.cache_layers(service, path)
+            layers = [layer for layer in known if (self._caches / layer / "upper").is_dir()]  # else lost
             await asyncio.to_thread(_write_layers, file, layers)
         return await asyncio.to_thread(_read_layers, file)
 
@@ -242,6 +243,8 @@ class RunWorkspaces:
             return
         views = {view.stage: view for view in await self._store.workspaces.views_of(run.id)}
         for number, path in enumerate(Parameters.model_validate(run.parameters).caches):
+            if f"{run.id}-flat-{number}" in await self._store.workspaces.cache_layers(run.service, str(path)):
+                continue  # by an agent that died while it removed the layers of which it had made one
             new = [
                 layer
                 for stage in _CACHE_STAGES
