@@ -161,6 +161,17 @@ def test_what_follows_takes_over_the_namespace_which_goes_with_the_last_of_them(
     place.run(body)
 
 
+def test_what_is_created_after_something_that_has_not_started_follows_it_too(place: Place) -> None:
+    async def body(executor: DockerExecutor) -> None:
+        first = place.spec("true", stage="first")
+        second = place.spec("true", stage="second", follows=first.name)
+        await executor.create(first)
+        await executor.create(second)
+        assert _namespace(place, second.name) == _namespace(place, first.name)
+
+    place.run(body)
+
+
 def test_what_follows_something_that_is_gone_or_lost_its_namespace_has_one_of_its_own(place: Place) -> None:
     async def body(executor: DockerExecutor) -> None:
         script = "ip route | grep -q ^default"

@@ -130,9 +130,9 @@ def test_another_published_port_needs_no_gap(place: Place, images: Images) -> No
 def test_a_release_that_stays_sick_leaves_the_old_one_answering(place: Place, images: Images) -> None:
     deploy(place, 1, images.v1)
     before = place.ids()
-    outcome = deploy(place, 2, images.v2, env={"SICK": "1"}, deadline_s=1.5)
+    outcome = deploy(place, 2, images.v2, env={"SICK": "1"}, deadline_s=3.0)
     assert outcome.event is DeploymentEvent.ROLL_BACK
-    assert outcome.reason == "not healthy after 1.5 s: GET /healthz answered 404; rolled back to 0000001"
+    assert outcome.reason == "not healthy after 3 s: GET /healthz answered 404; rolled back to 0000001"
     assert place.ids() == before
     assert place.fetch(images.v1, "/version") == "v1"
 
@@ -240,7 +240,7 @@ def test_a_cancelled_deployment_goes_back(place: Place, images: Images) -> None:
 def test_an_old_release_that_is_sick_too_is_not_called_a_rollback(place: Place, images: Images) -> None:
     deploy(place, 1, images.v1)
     place.api.exec_start(place.api.exec_create(f"{place.network}-web-1", ["rm", "/www/healthz"])["Id"])
-    outcome = deploy(place, 2, images.v2, env={"EXIT": "1"}, deadline_s=0.5)
+    outcome = deploy(place, 2, images.v2, env={"EXIT": "1"}, deadline_s=3.0)
     assert outcome.event is DeploymentEvent.FAIL
     assert outcome.reason == (
         "not healthy: exit code 1; went back to 0000001, which is not healthy either: GET /healthz answered 404"

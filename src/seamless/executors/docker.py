@@ -287,6 +287,8 @@ class DockerExecutor:
                 raise StageError(
                     f"a container named {name} exists, and is not this installation's", hint=f"docker rm -f {name}"
                 ) from error
+        else:
+            self._joined.note(name, namespace)  # what follows it may be created before it is looked at
 
     async def _start(self, spec: ContainerSpec) -> Started:
         for delay_s in _BACK_OFF_S[:_START_ATTEMPTS]:
