@@ -20,14 +20,7 @@ from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
 from seamless.errors import EngineUnavailableError, InterruptedStageError, ProgrammingError, StageError
-from seamless.executors import (
-    ContainerExit,
-    ContainerGoneError,
-    ContainerSpec,
-    Found,
-    ShellSpec,
-    Started,
-)
+from seamless.executors import ContainerExit, ContainerGoneError, ContainerSpec, Found, ShellSpec, Started
 from seamless.executors.chores import Chores
 from seamless.executors.container_config import Body, owned, shell_body, stage_body
 from seamless.executors.engine import Engine, EngineError
