@@ -13,6 +13,7 @@ pytestmark = pytest.mark.fake
 ROOT = Path(__file__).parent.parent
 _TOOLS = "bash cat chmod dirname env grep head id mkdir mv rm setsid sha256sum sleep tail tr".split()  # noqa: SIM905
 _SYSTEMD = Path("/run/systemd/system").exists()
+SUITS = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))"
 
 
 class Machine:
@@ -172,3 +173,23 @@ def test_a_remote_engine_that_does_not_answer_is_not_replaced(machine: Machine) 
     assert done.returncode == 1
     assert "no Docker Engine answers at DOCKER_HOST=tcp://far:2375" in done.stderr
     assert machine.calls("dockerd") == []
+
+
+def test_the_distributions_python_is_taken_before_that_of_the_path(machine: Machine) -> None:
+    suits = subprocess.run(["/usr/bin/python3", "-c", SUITS], check=False).returncode == 0
+    done = machine.run('find_python; echo "$python"')
+    assert done.stdout == ("/usr/bin/python3\n" if suits else "python3\n")
+
+
+def test_an_environment_of_another_python_is_made_anew(machine: Machine) -> None:
+    """As when a newer one has come, or the one it was made with has gone."""
+    for made_with, of_it in (("/usr 3 11", "yes"), ("/usr 3 10", "no"), ("/opt 3 11", "no"), (None, "no")):
+        environment = machine.project / ".venv/bin/python"
+        environment.parent.mkdir(exist_ok=True)
+        environment.unlink(missing_ok=True)
+        if made_with is not None:
+            environment.write_text(f"#!/bin/bash\necho {made_with}\n")
+            environment.chmod(0o755)
+        machine.fake("python3", "echo /usr 3 11")
+        done = machine.run("python=python3; is_of_python && echo yes || echo no")
+        assert (made_with, done.stdout) == (made_with, f"{of_it}\n")
