@@ -361,6 +361,27 @@ services:
         assert integration.fails().message == "exit code 1"
         assert "PING cart (" in integration.output
 
+    def test_the_tests_are_in_all_their_networks_by_all_their_names(
+        self, integration: Integration, base_image: str
+    ) -> None:
+        look_up = "nslookup $$name | grep -q ^Name || exit 9"
+        write(
+            integration,
+            f"""
+services:
+  web: {{image: {base_image}, command: sleep 60, networks: [front]}}
+  db: {{image: {base_image}, command: sleep 60, networks: [back]}}
+  tests:
+    image: {base_image}
+    command: sh -c 'for name in web db asker tests; do {look_up}; done; ls /sys/class/net'
+    networks: {{front: {{}}, back: {{aliases: [asker]}}}}
+    depends_on: [web, db]
+networks: {{front: {{}}, back: {{}}}}
+""",
+        )
+        asyncio.run(integration.perform())
+        assert "\neth0\neth1\n" in integration.output
+
     def test_the_tests_exit_code_decides_and_the_others_are_heard(
         self, integration: Integration, base_image: str
     ) -> None:

@@ -30,7 +30,9 @@ _log = logging.getLogger(__name__)
 _READY_WITHIN_S: Final = 30.0
 _AT_ONCE: Final = 2  # more only slow each other and the stages down
 _DISCARD_AGAIN_S: Final = 1.0  # the engine is away
-_REFILL_AFTER_S: Final = 1.0  # since one was taken last: what took it starts now, and needs the processors
+# Since one was taken last: what took it starts now, and needs the processors.
+_REFILL_AFTER_S: Final = 1.0
+_REFILL_LATER_S: Final = 5.0  # when another run of checks would still find its two
 
 
 class NetworkPool:
@@ -143,7 +145,8 @@ class NetworkPool:
     def _refill_later(self) -> None:
         if self._refilling is not None:
             self._refilling.cancel()
-        self._refilling = asyncio.get_running_loop().call_later(_REFILL_AFTER_S, self.refill)
+        delay_s = _REFILL_LATER_S if 2 * len(self._ready) >= self._size else _REFILL_AFTER_S
+        self._refilling = asyncio.get_running_loop().call_later(delay_s, self.refill)
 
     async def _add(self) -> None:
         try:

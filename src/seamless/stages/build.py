@@ -12,25 +12,26 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
 from seamless import programs
 from seamless.config import Build, format_duration
 from seamless.crashpoints import crash_point
-from seamless.errors import EngineUnavailableError, InterruptedStageError, StageError, UnavailableError
+from seamless.errors import InterruptedStageError, StageError, UnavailableError
 from seamless.executors.builder import docker_cli
 from seamless.model import DigestKind, ImageRef, Trust
 from seamless.programs import Program, ProgramTimeoutError
 from seamless.stages.build_failure import explain_build_failure, is_engine_lost
 from seamless.stages.checkout import OutsideCheckoutError, resolve_inside
+from seamless.stages.engine_api import ask_engine, find_objects
 from seamless.stages.registry import (
     EngineWatch,
     RegistryAuth,
     client_environment,
-    engine_environment,
     push_image,
     read_tail,
     write_private,
@@ -41,7 +42,6 @@ LABEL_BUILD: Final = "io.seamless.build"
 LABEL_REVISION: Final = "org.opencontainers.image.revision"
 CACHE_NAMESPACE: Final = "BUILDKIT_CACHE_MOUNT_NS"
 
-_SHORT_CALL_S: Final = 60.0
 _SYNTAX: Final = re.compile(r"^(?:#|//)\s*syntax\s*=\s*(?P<image>\S+)", re.I)
 _OFFICIAL_SYNTAX: Final = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?:[:@].*)?")
 
@@ -219,22 +219,20 @@ async def build_image(
 
 async def find_built(plan: BuildPlan) -> str | None:
     """The id of the image that this very attempt has built and tagged, or None."""
-    found = await _images(f"label={LABEL_BUILD}={plan.attempt}", f"reference={plan.named}")
+    found = await _images(label=f"{LABEL_BUILD}={plan.attempt}", reference=plan.named)
     return found[0] if found else None
 
 
 async def remove_image(repository: str, tag: str) -> None:
     """Takes a tag off this engine, and its image when nothing else names or uses that. Raises UnavailableError."""
-    named = f"{repository}:{tag}"
-    if await _images(f"reference={named}"):
-        await _capture([await docker_cli(), "image", "rm", named])
+    await _remove(f"{repository}:{tag}")
 
 
 async def clear_build(plan: BuildPlan, work_dir: Path) -> None:
     """Removes what an attempt that lost its agent left: secrets, credentials, images without a name."""
     shutil.rmtree(work_dir, ignore_errors=True)
-    for image in await _images(f"label={LABEL_BUILD}={plan.attempt}", "dangling=true"):
-        await _capture([await docker_cli(), "image", "rm", image])
+    for image in await _images(label=f"{LABEL_BUILD}={plan.attempt}", dangling="true"):
+        await _remove(image)
 
 
 async def _build(
@@ -289,22 +287,16 @@ def build_arguments(plan: BuildPlan) -> list[str]:
     return [*arguments, "--", str(plan.context)]
 
 
-async def _images(*filters: str) -> list[str]:
-    command = [await docker_cli(), "image", "ls", "--quiet", "--no-trunc"]
-    for each in filters:
-        command += ["--filter", each]
-    return list(dict.fromkeys((await _capture(command)).split()))
+async def _images(**filters: str) -> list[str]:
+    found = await find_objects("images/json", {name: [value] for name, value in filters.items()})
+    return [str(image["Id"]) for image in found]
 
 
-async def _capture(command: Sequence[str]) -> str:
-    try:
-        captured = await programs.capture(Program(command, engine_environment()), timeout_s=_SHORT_CALL_S)
-    except ProgramTimeoutError:
-        raise EngineUnavailableError("the Docker Engine does not answer") from None
-    if captured.exit_code != 0:
-        kind = EngineUnavailableError if is_engine_lost(captured.message) else UnavailableError
-        raise kind(f"docker {command[1]} {command[2]} failed: {captured.message}")
-    return captured.stdout.decode()
+async def _remove(image: str) -> None:
+    """By its name or id."""
+    answer = await ask_engine("DELETE", f"/images/{image}")
+    if answer.status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
+        raise UnavailableError(f"the image {image} cannot be removed: {answer.message}")
 
 
 def _inside(tree: Path, base: Path, path: str, what: str) -> Path:

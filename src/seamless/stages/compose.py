@@ -21,13 +21,13 @@ import yaml
 from seamless import programs
 from seamless.config import format_duration
 from seamless.crashpoints import crash_point
-from seamless.errors import EngineUnavailableError, InterruptedStageError, StageError, UnavailableError
+from seamless.errors import InterruptedStageError, StageError, UnavailableError
 from seamless.executors.builder import compose_cli, docker_cli
 from seamless.programs import Program, ProgramTimeoutError
 from seamless.stages.build_failure import explain_build_failure, is_engine_lost
-from seamless.stages.compose_clearing import LABEL_PROJECT, clear_project
+from seamless.stages.compose_clearing import clear_project
+from seamless.stages.compose_containers import ProjectContainer, find_containers, join_networks
 from seamless.stages.compose_file import ComposeFile
-from seamless.stages.compose_values import listed
 from seamless.stages.integration import IntegrationPlan
 from seamless.stages.registry import (
     RegistryAuth,
@@ -39,7 +39,6 @@ from seamless.stages.registry import (
 _SHORT_CALL_S: Final = 60.0
 _LOGS_S: Final = 60.0
 _POLL_S: Final = 0.3
-_LABEL_SERVICE: Final = "com.docker.compose.service"
 # Compose must not fetch files from elsewhere, nor ask questions.
 _COMPOSE_ENVIRONMENT: Final = {
     "COMPOSE_DOCKER_CLI_BUILD": "1",
@@ -53,24 +52,6 @@ _COMPOSE_ENVIRONMENT: Final = {
 
 Line = Callable[[str], Awaitable[None]]
 """Appends a line of Seamless's own to the stage's log."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Container:
-    """What the engine says of one container of the project."""
-
-    id: str
-    service: str
-    status: str  # "created", "running", "exited", …
-    exit_code: int
-    out_of_memory: bool
-    error: str
-    health: str | None  # "starting", "healthy", "unhealthy"; None: it has no health check
-    probe: str  # what its last health check printed
-
-    @property
-    def ended(self) -> bool:
-        return self.status in ("exited", "dead")
 
 
 async def resolve_model(file: ComposeFile, *, work_dir: Path) -> Mapping[str, Any]:
@@ -142,7 +123,7 @@ class _Project:
     spool: Path
     line: Line
     doing: str = "preparing"
-    seen: Sequence[_Container] = ()  # when the engine was asked last
+    seen: Sequence[ProjectContainer] = ()  # when the engine was asked last
 
     async def run(self, timeout_s: float) -> None:
         try:
@@ -203,6 +184,8 @@ class _Project:
         tests = [each for each in await self.containers() if each.service == self.plan.test_service]
         if not tests:
             raise StageError(f"Compose made no container for {self.plan.test_service}")
+        attachments = self.plan.model["services"][self.plan.test_service].get("networks", {})
+        await join_networks(self.plan.project, tests[0], attachments)
         code = await programs.run(
             Program([self.docker, "container", "start", "--attach", tests[0].id], self.environment), output=self.spool
         )
@@ -277,24 +260,15 @@ class _Project:
         except InterruptedStageError as error:
             await self.line(f"({error.message})")
 
-    async def containers(self) -> list[_Container]:
-        label = f"label={LABEL_PROJECT}={self.plan.project}"
-        listing = [self.docker, "container", "ls", "--all", "--quiet", "--no-trunc", "--filter", label]
-        try:
-            ids = (await _capture(listing, self.environment)).split()
-            if not ids:
-                return []
-            found = await _capture([self.docker, "container", "inspect", *ids], self.environment)
-        except UnavailableError as error:
-            raise InterruptedStageError(f"the engine went away: {error.message}") from error
-        self.seen = [_read(each) for each in json.loads(found)]
-        return list(self.seen)
+    async def containers(self) -> Sequence[ProjectContainer]:
+        self.seen = await find_containers(self.plan.project)
+        return self.seen
 
 
 _CONDITIONS: Final = {"service_healthy": "healthy", "service_completed_successfully": "done"}
 
 
-def _is_ready(container: _Container, condition: str) -> bool:
+def _is_ready(container: ProjectContainer, condition: str) -> bool:
     """Raises StageError when it can never be."""
     name = container.service
     if condition == "service_completed_successfully":
@@ -310,27 +284,11 @@ def _is_ready(container: _Container, condition: str) -> bool:
     return container.health == "healthy"
 
 
-def _read(inspected: Mapping[str, Any]) -> _Container:
-    state = inspected["State"]
-    health = state.get("Health") or {}
-    probes = listed(health.get("Log"))
-    return _Container(
-        id=inspected["Id"],
-        service=(inspected["Config"].get("Labels") or {}).get(_LABEL_SERVICE, ""),
-        status=state["Status"],
-        exit_code=state["ExitCode"],
-        out_of_memory=bool(state.get("OOMKilled")),
-        error=state.get("Error") or "",
-        health=health.get("Status") if health.get("Status") != "none" else None,
-        probe=probes[-1].get("Output", "") if probes else "",
-    )
-
-
-def _end_of(container: _Container) -> str:
+def _end_of(container: ProjectContainer) -> str:
     return "out of memory" if container.out_of_memory else f"exit code {container.exit_code}"
 
 
-def _probe(container: _Container) -> str:
+def _probe(container: ProjectContainer) -> str:
     return f"its health check said {_last_words(container.probe)}" if container.probe.strip() else "it is unhealthy"
 
 
@@ -360,14 +318,3 @@ async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
     if cancelled is not None:
         raise cancelled
     task.result()
-
-
-async def _capture(command: Sequence[str], environment: Mapping[str, str]) -> str:
-    try:
-        captured = await programs.capture(Program(command, environment), timeout_s=_SHORT_CALL_S)
-    except ProgramTimeoutError:
-        raise EngineUnavailableError("the Docker Engine does not answer") from None
-    if captured.exit_code != 0:
-        kind = EngineUnavailableError if is_engine_lost(captured.message) else UnavailableError
-        raise kind(f"docker {command[1]} {command[2]} failed: {captured.message}")
-    return captured.stdout.decode()

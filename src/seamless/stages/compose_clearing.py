@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from http import HTTPStatus
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
-from seamless.errors import EngineUnavailableError
-from seamless.stages.engine_api import ask_engine
+from seamless.stages.compose_containers import LABEL_PROJECT
+from seamless.stages.engine_api import ask_engine, find_objects
 
-LABEL_PROJECT: Final = "com.docker.compose.project"
 _FORCE: Final = {"force": "true", "v": "true"}
 
 
@@ -24,22 +21,15 @@ async def clear_project(project: str) -> None:
     """
     mine = {"label": [f"{LABEL_PROJECT}={project}"]}
     built = {"reference": [f"{project}_*", f"{project}-*"]}  # 1.29 names an image project_service, 2 project-service
-    await _remove("containers", [one["Id"] for one in await _found("containers/json", mine)])  # they use the rest
+    await _remove("containers", [one["Id"] for one in await find_objects("containers/json", mine)])  # they use the rest
     networks, volumes, images = await asyncio.gather(
-        _found("networks", mine), _found("volumes", mine), _found("images/json", built)
+        find_objects("networks", mine), find_objects("volumes", mine), find_objects("images/json", built)
     )
     await asyncio.gather(
         _remove("networks", [one["Id"] for one in networks]),
         _remove("volumes", [one["Name"] for one in volumes["Volumes"] or ()]),
         _remove("images", [one["Id"] for one in images]),
     )
-
-
-async def _found(kind: str, filters: Mapping[str, Sequence[str]]) -> Any:
-    answer = await ask_engine("GET", f"/{kind}", params={"filters": json.dumps(filters), "all": "true"})
-    if answer.status != HTTPStatus.OK:
-        raise EngineUnavailableError(f"the Docker Engine does not list its {kind}: {answer.message}")
-    return answer.body
 
 
 async def _remove(kind: str, names: Iterable[str]) -> None:
