@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import secrets
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,19 @@ class Place:
         )
         self.api.start(made["Id"])
         return str(made["Id"])
+
+    def execute(self, container: str, *command: str) -> None:
+        """Runs a command in a container to its end."""
+        made = self.api.exec_create(container, list(command))["Id"]
+        self.api.exec_start(made)
+        assert self.api.exec_inspect(made)["ExitCode"] == 0, command
+
+    def accepts_connections(self, name: str, port: int) -> bool:
+        """Whether a container's port does at its own address, where the target asks as well."""
+        address = self.inspect(name)["NetworkSettings"]["Networks"][self.network]["IPAddress"]
+        with socket.socket() as probe:
+            probe.settimeout(30)
+            return bool(address) and probe.connect_ex((address, port)) == 0
 
     def fetch(self, image: str, path: str) -> str:
         """What `http://web:8080<path>` answers inside the environment."""

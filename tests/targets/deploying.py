@@ -29,8 +29,11 @@ APP: Final = """#!/bin/sh
 [ -z "$EXIT" ] || exit "$EXIT"
 [ -z "$EAT" ] || exec dd if=/dev/zero of=/dev/null bs="$EAT" count=1
 [ -z "$SICK" ] || rm /www/healthz
-[ -z "$TALK" ] || { while echo still here; do sleep 0.1; done | nc "$TALK" 9000 >/www/talk & }
+talk() { while echo still here; do sleep 0.1; done | nc "$TALK" 9000 >>/www/talk; }
+[ -z "$TALK" ] || { until talk; [ -s /www/talk ]; do sleep 0.1; done & }
+[ -z "$TALK" ] || until [ -s /www/talk ]; do sleep 0.1; done
 [ -z "$SLOW" ] || sleep "$SLOW"
+[ -z "$AWAIT" ] || until [ -e "$AWAIT" ]; do sleep 0.1; done
 [ -z "$IDLE" ] || exec sleep 1000
 [ -z "$ECHO" ] || exec nc -l -p 9000 -e cat
 exec httpd -f -p "${PORT:-8080}" -h /www
@@ -127,7 +130,7 @@ def request(deployment: int, image: str, **changes: Any) -> DeployRequest:
         "publish": None,
         "health": "/healthz",
         "limits": {"cpus": 1.0, "memory": 64 * 1024**2, "pids": 64},
-        "deadline_s": 20.0,
+        "deadline_s": 60.0,
     }
     return DeployRequest(deployment=deployment, **{**values, **changes})
 
@@ -149,7 +152,7 @@ def free_port() -> int:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Waits for something that another task or program brings about."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             if condition():
                 return

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from seamless.model import DigestKind, Environment, ImageRef
-from seamless.targets import DeployOutcome
+from seamless.targets import DeployOutcome, stopwatch
 from seamless.transitions import DeploymentEvent
 
 from .conftest import Images, Place
@@ -28,8 +28,55 @@ def deploy(place: Place, deployment: int, image: str, **changes: Any) -> DeployO
     return asyncio.run(deploy_wholly(place.target, going, MemoryJournal(), Lines()))
 
 
+class Clock:
+    """The time by which deployments know their deadline. It can be moved on."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(stopwatch, "time", made)
+    return made
+
+
+def deploy_past_the_deadline(
+    place: Place,
+    clock: Clock,
+    deployment: int,
+    image: str,
+    *,
+    answers: str | None = None,
+    going_back: bool = False,
+    **changes: Any,
+) -> DeployOutcome:
+    """Has the deadline be up when the new container runs; when the container `answers` does answer, if one is named;
+    with `going_back`, the one for going back, as soon as that has begun."""
+    going, journal = request(deployment, image, **changes), MemoryJournal()
+
+    def is_time() -> bool:
+        if going_back:
+            return journal.get("back_clock") is not None
+        if answers is not None:
+            return answers in place.names(running=True) and place.accepts_connections(answers, 8080)
+        return f"web-{deployment}" in place.names(running=True)
+
+    async def main() -> DeployOutcome:
+        deploying = asyncio.create_task(place.target.deploy(going, journal, Lines()))
+        await until(is_time)
+        clock.ahead_s += going.deadline_s
+        return await deploying
+
+    return asyncio.run(main())
+
+
 def get(port: int, path: str = "/version") -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
         return str(answer.read().decode())
 
 
@@ -63,32 +110,34 @@ def test_environment_and_secrets_arrive_with_any_characters(place: Place, images
     assert place.fetch(images.v1, "/cgi-bin/env") == told
 
 
-def test_port_is_told_unless_the_environment_sets_it(place: Place, images: Images) -> None:
+def test_port_is_told_unless_the_environment_sets_it(place: Place, images: Images, clock: Clock) -> None:
     deploy(place, 1, images.v1, port=8099, health="/healthz")
     assert "PORT=8099" in place.inspect("web-1")["Config"]["Env"]
-    outcome = deploy(place, 2, images.v1, port=8080, env={"PORT": "8099"}, deadline_s=0.5)
-    assert outcome.reason == "not healthy after 0.5 s: GET /healthz: connection refused; rolled back to 0000001"
+    outcome = deploy_past_the_deadline(place, clock, 2, images.v1, port=8080, env={"PORT": "8099"})
+    assert outcome.reason == "not healthy after 60 s: GET /healthz: connection refused; rolled back to 0000001"
 
 
 def test_a_caller_in_the_network_sees_no_failure_while_the_release_is_replaced(place: Place, images: Images) -> None:
     deploy(place, 1, images.v1)
-    loop = (
-        "end=$(($(date +%s) + 6)); while [ $(date +%s) -lt $end ]; do"
-        " wget -q -O - http://web:8080{path} || echo -n FAILED; echo; done"
-    )
+    loop = "until [ -e /enough ]; do wget -q -O - http://web:8080{path} || echo -n FAILED; echo; done"
     caller = place.caller(images.v1, loop.format(path="/version"))
     slow = place.caller(images.v1, loop.format(path="/cgi-bin/slow"))
-    time.sleep(0.5)
+
+    def answers(container: str) -> list[str]:
+        return str(place.api.logs(container).decode()).split()
+
+    asyncio.run(until(lambda: bool(answers(caller) and answers(slow))))
     outcome = deploy(place, 2, images.v2)
-    place.api.wait(caller)
-    answers = place.api.logs(caller).decode().split()
+    whole = len(answers(slow))
+    asyncio.run(until(lambda: "v2" in answers(caller) and len(answers(slow)) > whole))
+    for container in (caller, slow):
+        place.execute(container, "touch", "/enough")
+        place.api.wait(container)
     assert outcome.event is DeploymentEvent.COMPLETE
     assert "gap_s" not in outcome.detail
-    assert set(answers) == {"v1", "v2"}
-    assert answers[-1] == "v2"
-    assert len(answers) > 50
-    place.api.wait(slow)
-    assert set(place.api.logs(slow).decode().split()) == {"whole"}
+    assert set(answers(caller)) == {"v1", "v2"}
+    assert answers(caller)[-1] == "v2"
+    assert set(answers(slow)) == {"whole"}
     assert [name for name in place.names() if name.startswith("web")] == ["web-2"]
 
 
@@ -96,11 +145,15 @@ def test_connections_that_the_new_release_opened_outlive_its_naming(place: Place
     """The engine cannot name a running container, so it is taken off the network and put back."""
     deploy(place, 1, images.v1)
     deploy(place, 2, images.v1, service="echo", env={"ECHO": "1"}, health="", port=None)
-    outcome = deploy(place, 3, images.v2, env={"TALK": "echo", "SLOW": "0.5"})
+    outcome = deploy(place, 3, images.v2, env={"TALK": "echo"})  # which answers when it has heard something
     assert outcome.event is DeploymentEvent.COMPLETE
-    heard = len(place.fetch(images.v1, "/talk").splitlines())
-    time.sleep(1.0)
-    assert len(place.fetch(images.v1, "/talk").splitlines()) > heard > 5
+
+    def heard() -> int:
+        return len(place.fetch(images.v1, "/talk").splitlines())
+
+    after_naming = heard()
+    assert after_naming > 0
+    asyncio.run(until(lambda: heard() > after_naming + 1))
 
 
 def test_a_published_port_has_a_gap_and_it_is_told(place: Place, images: Images) -> None:
@@ -111,7 +164,7 @@ def test_a_published_port_has_a_gap_and_it_is_told(place: Place, images: Images)
     assert get(port) == "v1"
     second = deploy(place, 2, images.v2, publish=port)
     assert second.event is DeploymentEvent.COMPLETE
-    assert 0 < second.detail["gap_s"] < 10
+    assert 0 < second.detail["gap_s"] < 60
     assert second.reason is not None
     assert second.reason.endswith(f"gap {second.detail['gap_s']:.1f} s")
     assert get(port) == "v2"
@@ -127,21 +180,25 @@ def test_another_published_port_needs_no_gap(place: Place, images: Images) -> No
     assert place.names() == ["web-2"]
 
 
-def test_a_release_that_stays_sick_leaves_the_old_one_answering(place: Place, images: Images) -> None:
+def test_a_release_that_stays_sick_leaves_the_old_one_answering(place: Place, images: Images, clock: Clock) -> None:
     deploy(place, 1, images.v1)
     before = place.ids()
-    outcome = deploy(place, 2, images.v2, env={"SICK": "1"}, deadline_s=3.0)
+    outcome = deploy_past_the_deadline(place, clock, 2, images.v2, env={"SICK": "1"}, answers="web-2")
     assert outcome.event is DeploymentEvent.ROLL_BACK
-    assert outcome.reason == "not healthy after 3 s: GET /healthz answered 404; rolled back to 0000001"
+    assert outcome.reason == "not healthy after 60 s: GET /healthz answered 404; rolled back to 0000001"
     assert place.ids() == before
     assert place.fetch(images.v1, "/version") == "v1"
 
 
-def test_with_a_published_port_a_sick_release_does_not_even_stop_the_old_one(place: Place, images: Images) -> None:
+def test_with_a_published_port_a_sick_release_does_not_even_stop_the_old_one(
+    place: Place, images: Images, clock: Clock
+) -> None:
     port = free_port()
     deploy(place, 1, images.v1, publish=port)
     before = place.ids()
-    outcome = deploy(place, 2, images.v2, publish=port, env={"SICK": "1"}, deadline_s=1.0)
+    outcome = deploy_past_the_deadline(
+        place, clock, 2, images.v2, publish=port, env={"SICK": "1"}, answers="web-2-trial"
+    )
     assert outcome.event is DeploymentEvent.ROLL_BACK
     assert "gap_s" not in outcome.detail
     assert place.ids() == before
@@ -154,8 +211,10 @@ def test_the_old_release_comes_back_when_the_new_one_fails_in_its_place(place: P
     deploy(place, 1, images.v1, publish=port)
 
     async def main() -> DeployOutcome:
-        going = request(2, images.v2, publish=port, env={"SLOW": "1"})
+        going = request(2, images.v2, publish=port, env={"AWAIT": "/go"})
         task = asyncio.create_task(place.target.deploy(going, MemoryJournal(), Lines()))
+        await until(lambda: "web-2-trial" in place.names(running=True))
+        place.execute(f"{place.network}-web-2-trial", "touch", "/go")
         await until(lambda: "web-2" in place.names(running=True))
         place.api.kill(f"{place.network}-web-2")
         return await task
@@ -226,21 +285,21 @@ def test_a_cancelled_deployment_goes_back(place: Place, images: Images) -> None:
     before = place.ids()
 
     async def main() -> DeployOutcome:
-        going = request(2, images.v2, env={"SLOW": "30"})
+        going = request(2, images.v2, env={"SLOW": "1000"})
         task = asyncio.create_task(place.target.deploy(going, MemoryJournal(), Lines()))
         await until(lambda: "web-2" in place.names())
         going.cancel.set()
-        return await asyncio.wait_for(task, 5)
+        return await asyncio.wait_for(task, 50)  # and not when the deadline is up
 
     outcome = asyncio.run(main())
     assert (outcome.event, outcome.reason) == (DeploymentEvent.ROLL_BACK, "cancelled; rolled back to 0000001")
     assert place.ids() == before
 
 
-def test_an_old_release_that_is_sick_too_is_not_called_a_rollback(place: Place, images: Images) -> None:
+def test_an_old_release_that_is_sick_too_is_not_called_a_rollback(place: Place, images: Images, clock: Clock) -> None:
     deploy(place, 1, images.v1)
-    place.api.exec_start(place.api.exec_create(f"{place.network}-web-1", ["rm", "/www/healthz"])["Id"])
-    outcome = deploy(place, 2, images.v2, env={"EXIT": "1"}, deadline_s=3.0)
+    place.execute(f"{place.network}-web-1", "rm", "/www/healthz")
+    outcome = deploy_past_the_deadline(place, clock, 2, images.v2, env={"EXIT": "1"}, going_back=True)
     assert outcome.event is DeploymentEvent.FAIL
     assert outcome.reason == (
         "not healthy: exit code 1; went back to 0000001, which is not healthy either: GET /healthz answered 404"
@@ -254,9 +313,9 @@ def test_the_images_own_healthcheck_decides_when_no_path_is_given(place: Place, 
     assert outcome.reason == "not healthy: the image's HEALTHCHECK says unhealthy; rolled back to 0000001"
 
 
-def test_without_a_path_a_port_that_accepts_connections_is_healthy(place: Place, images: Images) -> None:
+def test_without_a_path_a_port_that_accepts_connections_is_healthy(place: Place, images: Images, clock: Clock) -> None:
     assert deploy(place, 1, images.v1, health="", env={"SICK": "1"}).event is DeploymentEvent.COMPLETE
-    outcome = deploy(place, 2, images.v1, health="", env={"IDLE": "1"}, deadline_s=0.5)
+    outcome = deploy_past_the_deadline(place, clock, 2, images.v1, health="", env={"IDLE": "1"})
     assert outcome.reason is not None
     assert "nothing accepts connections on port 8080" in outcome.reason
 
@@ -308,7 +367,7 @@ def test_leftovers_go_with_the_next_deployment_and_those_of_others_stay(place: P
     deploy(place, 2, images.v1, service="shop")
 
     async def abandon() -> None:
-        going = request(3, images.v2, env={"SLOW": "30"})
+        going = request(3, images.v2, env={"SLOW": "1000"})
         task = asyncio.create_task(place.target.deploy(going, MemoryJournal(), Lines()))
         await until(lambda: "web-3" in place.names())
         task.cancel()

@@ -58,7 +58,7 @@ def test_a_deployment_whose_engine_goes_away_is_unknown_and_the_next_one_puts_it
         target = DockerTarget(place.installation)
 
         async def main() -> DeployOutcome:
-            task = asyncio.create_task(target.deploy(request(2, images.v2, env={"SLOW": "30"}), journal, Lines()))
+            task = asyncio.create_task(target.deploy(request(2, images.v2, env={"SLOW": "1000"}), journal, Lines()))
             await until(lambda: "verify" not in (journal.get("done") or ()) and "start" in (journal.get("done") or ()))
             proxy.close()
             return await task
