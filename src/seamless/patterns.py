@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import re2  # type: ignore[import-untyped]  # it has no types of its own
-
 from seamless.errors import UsageError
 
 
@@ -14,6 +12,8 @@ def compiled(pattern: str, *, ignore_case: bool) -> Any:
 
     It lets go of the interpreter's lock while it matches.
     """
+    import re2  # type: ignore[import-untyped]  # it has no types of its own; here, as few agents are ever asked
+
     options = re2.Options()
     options.never_nl = True
     options.log_errors = False

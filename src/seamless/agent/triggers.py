@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Final
-
-from pathspec import PathSpec
-from pathspec.pattern import Pattern
+from typing import TYPE_CHECKING, Final
 
 from seamless.agent.store import KnownPullRequest
 from seamless.config import Parameters
 from seamless.forges.github import PullRequest
 from seamless.model import Trigger, short
+
+if TYPE_CHECKING:
+    from pathspec import PathSpec
+    from pathspec.pattern import Pattern
 
 _SKIP: Final = re.compile(r"\[(?:skip ci|ci skip)\]", re.IGNORECASE)
 _PULL_REQUEST_TRIGGERS: Final = frozenset({Trigger.PR_OPEN, Trigger.PR_SYNC})
@@ -189,4 +190,6 @@ def _literal(path: str) -> str:
 
 @lru_cache(maxsize=256)
 def _compiled(patterns: tuple[str, ...]) -> PathSpec[Pattern]:
+    from pathspec import PathSpec  # here, as it is megabytes which only `watch_paths` needs
+
     return PathSpec.from_lines("gitignore", patterns)
