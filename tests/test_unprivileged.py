@@ -117,7 +117,7 @@ def _commit(repository: Repository, files: dict[str, str | None]) -> None:
 
 def _await_empty(*folders: Path) -> None:
     """Files are removed after what used them is."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while left := [path for folder in folders for path in folder.iterdir()]:
         assert time.monotonic() < deadline, f"left behind: {left}"
         time.sleep(0.1)

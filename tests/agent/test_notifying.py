@@ -90,7 +90,7 @@ class World:
 
     async def delivered(self) -> None:
         """Returns when the outbox is empty."""
-        async with self.delivering(), asyncio.timeout(10):
+        async with self.delivering(), asyncio.timeout(60):
             while await self.waiting():  # noqa: ASYNC110 - the database tells nobody
                 await asyncio.sleep(0.01)
 
@@ -207,7 +207,7 @@ def test_a_place_that_does_not_answer_holds_up_neither_runs_nor_others(tmp_path:
     async def body(world: World) -> None:
         world.places["hanging"] = Notify(sns=TOPIC)
         world.places["well"] = Notify(sns=f"{TOPIC}-well")
-        async with world.delivering(), asyncio.timeout(10):
+        async with world.delivering(), asyncio.timeout(60):
             await world.fail(await world.store.runs.create(new_run()))
             await notifier.took.wait()
         assert any(key.startswith("hanging/") for key in await world.waiting())
@@ -349,7 +349,7 @@ def test_a_message_that_sns_never_takes_is_given_up_and_told(tmp_path: Path, mot
         world.places["team"] = Notify(sns=TOPIC, events=[NoticeKind.FAILURE])
         await world.fail(await world.store.runs.create(new_run()))
         async with world.delivering():
-            await asyncio.wait_for(_told(world.store), 10)
+            await asyncio.wait_for(_told(world.store), 60)
         (event,) = await world.store.events.page(kind="message")
         assert (event.name, event.service) == ("give_up", "web")
         key = event.data["key"]

@@ -20,7 +20,7 @@ from seamless.errors import UnavailableError
 from seamless.model import Event
 
 T = TypeVar("T")
-_WITHIN_S = 10.0
+_WITHIN_S = 60.0
 
 
 class FarEnd:

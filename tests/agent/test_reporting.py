@@ -27,7 +27,7 @@ from seamless.transitions import RunEvent, StageEvent
 
 pytestmark = pytest.mark.fake
 
-_WITHIN_S = 20.0
+_WITHIN_S = 60.0
 S = StageName
 
 
@@ -115,7 +115,7 @@ class Desk:
             await asyncio.gather(task, return_exceptions=True)
 
     def connect(self) -> None:
-        channel = GitHubChannel(lambda: self.config, self.store, GitHubClient(self.github.api_url, timeout_s=5))
+        channel = GitHubChannel(lambda: self.config, self.store, GitHubClient(self.github.api_url, timeout_s=60))
         self.store.events.listeners[:] = [channel.listen]
         self._courier = Courier(self.store, {CHANNEL: channel.deliver})
 

@@ -45,11 +45,11 @@ def test_beginning_and_end_are_in_the_history_and_wake_who_waits(tmp_path: Path)
         least = 2**60
         roomy = asyncio.Event()
         watching = asyncio.create_task(Room({"the data directory": tmp_path}, lambda: least).watch(store, roomy.set))
-        await asyncio.wait_for(store.events.newest.beyond(0), 10)
+        await asyncio.wait_for(store.events.newest.beyond(0), 60)
         assert not roomy.is_set()
         least = 1
-        await asyncio.wait_for(roomy.wait(), 10)
-        await asyncio.wait_for(store.events.newest.beyond(1), 10)
+        await asyncio.wait_for(roomy.wait(), 60)
+        await asyncio.wait_for(store.events.newest.beyond(1), 60)
         watching.cancel()
         return [f"{event.kind} {event.name}" for event in await store.events.page()]
 

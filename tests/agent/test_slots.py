@@ -48,7 +48,7 @@ def test_who_stops_waiting_leaves_the_queue_and_a_slot_that_came_too_late() -> N
         slots.release("web-1")  # web-2 has the slot now, but has not run yet
         second.cancel()
         await asyncio.gather(second, return_exceptions=True)
-        await asyncio.wait_for(third, 1)
+        await asyncio.wait_for(third, 60)
         assert not slots.holds("web-2")
 
     asyncio.run(main())
@@ -61,7 +61,7 @@ def test_a_larger_limit_lets_waiting_runs_in_and_a_smaller_one_stops_nobody() ->
         second = asyncio.create_task(slots.acquire("web-2", "web"))
         await _settle()
         slots.resize(2)
-        await asyncio.wait_for(second, 1)
+        await asyncio.wait_for(second, 60)
         slots.resize(1)
         assert slots.holds("web-1")
         third = asyncio.create_task(slots.acquire("web-3", "web"))
@@ -69,7 +69,7 @@ def test_a_larger_limit_lets_waiting_runs_in_and_a_smaller_one_stops_nobody() ->
         await _settle()
         assert not third.done()
         slots.release("web-2")
-        await asyncio.wait_for(third, 1)
+        await asyncio.wait_for(third, 60)
 
     asyncio.run(main())
 
@@ -84,7 +84,7 @@ def test_an_adopted_run_has_its_slot_at_once_even_beyond_the_limit() -> None:
         await _settle()
         assert not waiting.done()
         slots.release("web-2")
-        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait_for(waiting, 60)
 
     asyncio.run(main())
 

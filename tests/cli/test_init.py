@@ -111,7 +111,7 @@ def test_at_a_terminal_a_wrong_answer_is_asked_again(home: Path) -> None:
 
     def answer(question: str, text: str) -> None:
         nonlocal said
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while question.encode() not in said:
             assert time.monotonic() < deadline, said
             if select.select([master], [], [], 1)[0]:

@@ -57,7 +57,7 @@ def test_piped_input_runs_to_its_end_and_the_exit_code_is_passed_on(home: Path) 
 
     with serving(talk) as (command, requests):
         done = subprocess.run(
-            [*command, "payment-43", "unit_test"], input=b"ls\nexit 7", capture_output=True, timeout=30
+            [*command, "payment-43", "unit_test"], input=b"ls\nexit 7", capture_output=True, timeout=60
         )
     assert (done.returncode, done.stdout, done.stderr) == (7, b"out\x1b[0m\r\n", b"")
     assert b"".join(frame for frame in received if isinstance(frame, bytes)) == b"ls\nexit 7\x04\x04"
@@ -73,7 +73,7 @@ def test_a_file_as_input(home: Path) -> None:
 
     (home / "script").write_text("ls\n")
     with serving(talk) as (command, _), (home / "script").open() as script:
-        done = subprocess.run([*command, "payment-43"], stdin=script, capture_output=True, timeout=30)
+        done = subprocess.run([*command, "payment-43"], stdin=script, capture_output=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
 
 

@@ -138,7 +138,7 @@ class Scenario:
                 return step()
             except AgentUnreachableError:
                 assert self.agent.process is not None
-                self.agent.process.wait(timeout=30)
+                self.agent.process.wait(timeout=60)
 
     def _start(self) -> None:
         """Starts the agent, which is to die of the next point; it may do so before it is ready."""

@@ -76,7 +76,7 @@ class Mortal:
                 return step()
             except AgentUnreachableError:
                 assert self.agent.process is not None
-                self.agent.process.wait(timeout=30)
+                self.agent.process.wait(timeout=60)
 
     def start_run(self, service: str, *, checks: bool) -> None:
         client = self.agent.client

@@ -164,7 +164,7 @@ def test_the_demo_runs_through_and_goes_without_a_trace(visitor: Visitor) -> Non
         assert fleet[service]["production"]["commit"] == fleet[service]["head"]["commit"]
         assert fleet[service]["hold"] is None
     (url,) = {url for url in re.findall(r"http://127.0.0.1:\d+/\S+(?=')", done.stdout) if done.stdout.count(url) == 3}
-    with urllib.request.urlopen(url, timeout=10) as response:
+    with urllib.request.urlopen(url, timeout=60) as response:
         assert json.load(response)["fee"] == 3
 
     again = visitor.seamless("demo")
@@ -229,7 +229,7 @@ def test_what_an_interrupted_demo_leaves_is_removed(visitor: Visitor, moment: st
             os.killpg(demo.pid, signal.SIGINT)  # as a terminal does for Ctrl-C
             break
     said.append(demo.stdout.read())
-    assert demo.wait(timeout=30) == 130, said
+    assert demo.wait(timeout=60) == 130, said
     assert "Remove the demo: seamless demo --down" in said[-1]
     demo.stdout.close()
 
@@ -259,7 +259,7 @@ def test_an_agent_that_is_only_starting_is_ended_too(visitor: Visitor) -> None:
         base = base_image_of(visitor)
         down = visitor.seamless("demo", "--down")
         assert down.returncode == 0, down.stderr
-        agent.wait(timeout=10)
+        agent.wait(timeout=60)
     assert traces(visitor, "none", base) == NOTHING
     assert not visitor.folder.exists()
 

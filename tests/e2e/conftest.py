@@ -18,7 +18,7 @@ CMD ["/bin/sh", "-c", "exec sleep 1000000"]
 """
 
 
-def until(condition: Callable[[], object], within_s: float = 30.0) -> None:
+def until(condition: Callable[[], object], within_s: float = 60.0) -> None:
     """Returns when it is true; asks ten times a second."""
     deadline = time.monotonic() + within_s
     while not condition():

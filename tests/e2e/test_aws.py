@@ -28,7 +28,7 @@ def moto() -> Iterator[Moto]:
 
 def received(moto: Moto, queue: str) -> list[str]:
     """The subjects that have arrived there, once there are some."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (found := moto.client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages")):
         assert time.monotonic() < deadline, "nothing has arrived"
         time.sleep(0.1)

@@ -28,7 +28,7 @@ services:
 def _cancel(shop: Shop, run: str) -> RunJSON:
     asked = shop.agent.client.cancel(run, "enough")
     assert asked["cancel_requested"] == WHY or asked["state"] == "cancelled"
-    ended = shop.agent.wait_run(asked["id"], RUN_ENDED, within_s=30)
+    ended = shop.agent.wait_run(asked["id"], RUN_ENDED, within_s=60)
     assert (ended["state"], ended["reason"]) == ("cancelled", WHY)
     assert {stage["state"] for stage in ended["stages"]} <= {"success", "skipped", "cancelled"}
     with pytest.raises(RefusedError, match="has ended already"):

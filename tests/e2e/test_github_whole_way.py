@@ -46,7 +46,7 @@ def configure(agent: Agent, github: FakeGitHub, service: str, *, of_agent: str =
     )
 
 
-def until(holds: Callable[[], object], agent: Agent, within_s: float = 40.0) -> None:
+def until(holds: Callable[[], object], agent: Agent, within_s: float = 60.0) -> None:
     deadline = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline, agent.said()[-5000:]

@@ -136,7 +136,7 @@ def test_an_agent_ends_on_a_signal_and_what_ran_is_adopted(shop: Shop) -> None:
     agent.wait_log("web-1", "unit_test", "begun")
     assert agent.process is not None
     agent.process.send_signal(signal.SIGINT)
-    assert agent.process.wait(timeout=20) == 0
+    assert agent.process.wait(timeout=60) == 0
     agent.start()
     run = agent.wait_run("web-1")
     assert run["state"] == "success"

@@ -139,7 +139,7 @@ async def finish(executor: DockerExecutor, spec: ContainerSpec) -> ContainerExit
     return await executor.wait(spec.name)
 
 
-async def until(condition: Callable[[], bool], *, within_s: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], *, within_s: float = 60.0) -> None:
     """Waits for what the test cannot be told of."""
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110  there is nobody to set an event

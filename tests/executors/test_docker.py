@@ -138,7 +138,8 @@ def test_stop_gives_time_and_then_kills(place: Place) -> None:
         for spec in (polite, tidies, deaf):
             await executor.start(spec)
         await until(lambda: tidies.spool.stat().st_size > 0 and deaf.spool.stat().st_size > 0)
-        await asyncio.gather(*(executor.stop(spec.name, grace_s=1) for spec in (polite, tidies, deaf)))
+        graces = ((polite, 60), (tidies, 60), (deaf, 1))
+        await asyncio.gather(*(executor.stop(spec.name, grace_s=grace_s) for spec, grace_s in graces))
         exits = [await executor.wait(spec.name) for spec in (polite, tidies, deaf)]
         assert exits == [ContainerExit(143), ContainerExit(9), ContainerExit(137)]
         assert tidies.spool.read_text() == "up\ntidied\n"

@@ -111,12 +111,18 @@ def until_told(place: Place, exit_code: int) -> ContainerSpec:
     return place.spec(f"until [ -s /.seamless/out ]; do sleep 0.02; done; exit {exit_code}")
 
 
+async def begin_to_wait(executor: DockerExecutor, line: Line, spec: ContainerSpec) -> asyncio.Task[ContainerExit]:
+    """The engine has been asked to tell of the end."""
+    waiting = asyncio.create_task(executor.wait(spec.name))
+    await until(lambda: any(b"/wait " in request for request in line.requests))
+    return waiting
+
+
 def test_a_wait_outlives_the_engines_absence_and_tells_the_truth(place: Place, run: Run) -> None:
     async def body(executor: DockerExecutor, line: Line) -> None:
         spec = until_told(place, 6)
         await executor.start(spec)
-        waiting = asyncio.create_task(executor.wait(spec.name))
-        await asyncio.sleep(0.1)
+        waiting = await begin_to_wait(executor, line, spec)
         await line.cut()
         spec.spool.write_text("go")
         await until(lambda: place.inspect(spec.name)["State"]["Status"] == "exited")
@@ -132,12 +138,12 @@ def test_a_wait_goes_on_when_the_engine_comes_back_and_the_container_still_runs(
     async def body(executor: DockerExecutor, line: Line) -> None:
         spec = until_told(place, 0)
         await executor.start(spec)
-        waiting = asyncio.create_task(executor.wait(spec.name))
-        await asyncio.sleep(0.1)
+        waiting = await begin_to_wait(executor, line, spec)
         await line.cut()
         await line.mend()
         line.requests.clear()
-        await asyncio.sleep(1)
+        await until(lambda: len(line.requests) >= 2)
+        await asyncio.sleep(0.5)
         assert len(line.requests) == 2  # one look, one wait: nothing is polled while the engine answers
         spec.spool.write_text("go")
         assert await waiting == ContainerExit(0)
@@ -149,8 +155,7 @@ def test_a_container_that_vanished_meanwhile_is_gone(place: Place, run: Run) -> 
     async def body(executor: DockerExecutor, line: Line) -> None:
         spec = until_told(place, 0)
         await executor.start(spec)
-        waiting = asyncio.create_task(executor.wait(spec.name))
-        await asyncio.sleep(0.1)
+        waiting = await begin_to_wait(executor, line, spec)
         await line.cut()
         place.api.remove_container(spec.name, force=True)
         await line.mend()

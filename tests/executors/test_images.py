@@ -20,7 +20,7 @@ from seamless.executors.docker import DockerExecutor
 from seamless.executors.helper_image import is_static
 from seamless.executors.images import is_final
 
-from .conftest import Place, import_image
+from .conftest import Place, import_image, until
 
 pytestmark = pytest.mark.engine
 
@@ -32,7 +32,8 @@ class Registry:
         self.host = f"127.0.0.1:{port}"
         self.login: tuple[str, str] | None = None
         self.status = 404
-        self.delay_s = 0.0
+        self.answering = threading.Event()
+        self.answering.set()
         self.manifests_asked = 0
 
     def answer(self, path: str, authorization: str | None) -> tuple[int, str]:
@@ -43,7 +44,7 @@ class Registry:
         if "/manifests/" not in path:
             return 200, ""
         self.manifests_asked += 1
-        threading.Event().wait(self.delay_s)
+        self.answering.wait(60)
         return self.status, "MANIFEST_UNKNOWN" if self.status == 404 else "UNAVAILABLE"
 
 
@@ -107,10 +108,13 @@ def test_a_registry_in_trouble_is_asked_three_times_and_about_a_missing_image_on
 def test_all_who_want_an_image_share_one_pull_even_if_the_first_is_cancelled(place: Place, registry: Registry) -> None:
     async def body(executor: DockerExecutor) -> None:
         once = await _asked(executor, registry)
-        registry.manifests_asked, registry.delay_s = 0, 0.5
+        registry.manifests_asked = 0
+        registry.answering.clear()
         asking = [asyncio.create_task(executor.ensure_image(f"{registry.host}/x:1")) for _ in range(5)]
-        await asyncio.sleep(0.2)
+        await until(lambda: registry.manifests_asked > 0)
         asking[0].cancel()
+        await asyncio.gather(asking[0], return_exceptions=True)
+        registry.answering.set()
         results = await asyncio.gather(*asking, return_exceptions=True)
         assert isinstance(results[0], asyncio.CancelledError)
         assert all(isinstance(result, ImageMissingError) for result in results[1:])

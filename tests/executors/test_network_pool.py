@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from seamless.executors import ContainerExit, Started
+from seamless.executors import ContainerExit, Started, docker
 from seamless.executors.docker import DockerExecutor
 
 from .conftest import Place, finish, until
@@ -189,16 +189,23 @@ def test_what_follows_something_that_is_gone_or_lost_its_namespace_has_one_of_it
     place.run(body)
 
 
-def test_a_stage_that_ended_with_its_namespace_has_no_verdict(place: Place) -> None:
+def test_a_stage_that_ended_with_its_namespace_has_no_verdict(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(executor: DockerExecutor) -> None:
-        spec = place.spec("sleep 60")
+        spec = place.spec("sleep 600")
         await executor.start(spec)
-        waiting = asyncio.create_task(executor.wait(spec.name))
-        await asyncio.sleep(0.1)
+        namespace, sleep, slept_s = _namespace(place, spec.name), asyncio.sleep, []
+
+        async def stop_the_rest(delay_s: float) -> None:
+            if delay_s == docker._ENGINE_STOPS_ALL_WITHIN_S:
+                slept_s.append(delay_s)
+                await asyncio.to_thread(place.api.stop, namespace)
+            else:
+                await sleep(delay_s)
+
+        monkeypatch.setattr(asyncio, "sleep", stop_the_rest)
         place.api.kill(spec.name)  # as the engine stops: everything, at nearly the same time
-        await asyncio.sleep(0.1)
-        place.api.stop(_namespace(place, spec.name))
-        ended = await waiting
+        ended = await executor.wait(spec.name)
+        assert slept_s, "it did not look twice"
         assert (ended.exit_code, ended.by_engine) == (137, True)
 
     place.run(body)

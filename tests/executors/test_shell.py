@@ -17,7 +17,7 @@ pytestmark = pytest.mark.engine
 
 async def _until_shown(shell: Shell, words: bytes) -> bytes:
     shown = b""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while words not in shown:
             piece = await shell.read()
             assert piece, shown
@@ -37,7 +37,7 @@ def test_a_person_types_and_sees(place: Place) -> None:
         assert place.inspect(spec.name)["HostConfig"]["PidsLimit"] == 64
         assert len(place.containers("shell")) == 1
         await shell.write(b"exit\n")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await shell.read():
                 pass
         await shell.write(b"nobody reads this\n")

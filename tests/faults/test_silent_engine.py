@@ -116,7 +116,7 @@ def test_an_agent_that_waits_for_it_can_be_ended(shop: Shop, gate: _Gate) -> Non
     _await_said(shop, "does not answer", 20)
     assert shop.agent.process is not None
     shop.agent.process.send_signal(signal.SIGTERM)
-    assert shop.agent.process.wait(timeout=20) == 0, shop.agent.said()
+    assert shop.agent.process.wait(timeout=60) == 0, shop.agent.said()
 
 
 def test_a_stage_that_begins_while_it_is_away_waits_for_it(shop: Shop, gate: _Gate) -> None:

@@ -206,7 +206,7 @@ def free_port() -> int:
 def _serving(command: list[str], port: int) -> Iterator[None]:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -219,4 +219,4 @@ def _serving(command: list[str], port: int) -> Iterator[None]:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)

@@ -57,7 +57,7 @@ def ask(github: FakeGitHub, *calls: Callable[[GitHub], Awaitable[T]]) -> list[T]
     """What these calls of one client give, one after the other."""
 
     async def main() -> list[T]:
-        client: GitHub = GitHubClient(github.api_url, timeout_s=5)
+        client: GitHub = GitHubClient(github.api_url, timeout_s=60)
         return [await call(client) for call in calls]
 
     return asyncio.run(main())
@@ -224,7 +224,7 @@ def test_a_github_that_hangs_holds_up_nothing_else_that_is_done_in_threads(
         client = GitHubClient(github.api_url)
         asking = asyncio.create_task(client.identify(on(github)))
         try:
-            assert await asyncio.wait_for(asyncio.to_thread(reached.wait, 10), 20)
+            assert await asyncio.wait_for(asyncio.to_thread(reached.wait, 60), 60)
             assert not asking.done()
         finally:
             go_on.set()

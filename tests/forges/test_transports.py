@@ -206,13 +206,13 @@ def test_nobody_there(forge: GitForge, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scheme", ["http", "git", "ssh"])
 def test_a_server_that_stalls_is_given_up(scheme: str, tmp_path: Path) -> None:
-    forge = GitForge(tmp_path / "mirrors", low_speed_s=1, timeout_s=60)
+    forge = GitForge(tmp_path / "mirrors", low_speed_s=1, timeout_s=150)
     with silent_server() as server:
         started = time.monotonic()
         kind, message = problem(forge, Repository(f"{scheme}://127.0.0.1:{server.port}/x"))
         assert kind is RemoteProblem.STALLED, message
-        assert time.monotonic() - started < 6
-        assert server.left.wait(5)  # no program of ours is connected any more
+        assert time.monotonic() - started < 60
+        assert server.left.wait(60)  # no program of ours is connected any more
 
 
 def test_a_fetch_that_stalls_half_way_is_given_up(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_fetch_that_stalls_half_way_is_given_up(tmp_path: Path) -> None:
         with pytest.raises(RemoteUnavailableError) as error:
             asyncio.run(forge.fetch(repository, "1" * 40, "refs/heads/main", tmp_path / "spool"))
         assert error.value.problem is RemoteProblem.STALLED
-        assert server.left.wait(5)
+        assert server.left.wait(60)
 
 
 def test_the_deadline_ends_what_does_not_stall(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ class Agent:
         """SIGTERM, and its end. What runs in containers goes on."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            assert self.process.wait(timeout=30) == 0, self.said()
+            assert self.process.wait(timeout=60) == 0, self.said()
 
     def restart(self) -> None:
         self.stop()
@@ -136,7 +136,7 @@ class Agent:
             time.sleep(_POLL_S)
         return found
 
-    def wait_stage(self, run: str, stage: str, states: Iterable[str], *, within_s: float = 30.0) -> RunJSON:
+    def wait_stage(self, run: str, stage: str, states: Iterable[str], *, within_s: float = 60.0) -> RunJSON:
         """The run, once that stage of it is in one of `states`."""
         wanted = set(states)
         deadline = time.monotonic() + within_s
@@ -146,7 +146,7 @@ class Agent:
             time.sleep(_POLL_S)
         return found
 
-    def wait_log(self, run: str, stage: str, text: str, *, within_s: float = 30.0) -> None:
+    def wait_log(self, run: str, stage: str, text: str, *, within_s: float = 60.0) -> None:
         """Until the stage's log has this text in it."""
         deadline = time.monotonic() + within_s
         while text not in self.read_log(run, stage):
@@ -177,7 +177,7 @@ class Agent:
         networks = {f"seamless-{self.installation}-{environment}" for environment in ("staging", "production")}
         return [*found["container"], *found["volume"], *(name for name in found["network"] if name not in networks)]
 
-    def await_clean(self, *, within_s: float = 20.0) -> None:
+    def await_clean(self, *, within_s: float = 60.0) -> None:
         """Until nothing of any run is left: cleaning comes after a run's end."""
         deadline = time.monotonic() + within_s
         while left := self.left_behind():

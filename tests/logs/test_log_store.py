@@ -244,7 +244,7 @@ def test_an_end_while_the_state_is_looked_up_is_not_missed(store: LogStore) -> N
         return False
 
     async def main() -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert [chunk async for chunk in store.follow(LOG, 0, ends_meanwhile)] == []
 
     asyncio.run(main())

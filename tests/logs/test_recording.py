@@ -39,7 +39,7 @@ def append(spool: Path, data: bytes) -> None:
 
 
 async def until_size(store: LogStore, size: int) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while await store.size(LOG) < size:  # noqa: ASYNC110 - the test must not rely on the store's own events
             await asyncio.sleep(0.002)
 

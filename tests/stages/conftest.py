@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,6 +104,41 @@ def spool(tmp_path: Path) -> Path:
 def registry(tmp_path: Path) -> Iterator[LocalRegistry]:
     with local_registry(tmp_path / "registry") as one:
         yield one
+
+
+class TimeLimit:
+    """A limit of `length_s` that is up when the test says so, however fast the machine is."""
+
+    length_s = 601.0
+
+    def __init__(self, timeout: Callable[[float | None], asyncio.Timeout]) -> None:
+        self._timeout = timeout
+        self._begun: list[asyncio.Timeout] = []
+
+    def begin(self, delay_s: float | None) -> asyncio.Timeout:
+        made = self._timeout(delay_s)
+        if delay_s == self.length_s:
+            self._begun.append(made)
+        return made
+
+    def run_out(self) -> None:
+        """Of what began last. In the event loop."""
+        self._begun[-1].reschedule(asyncio.get_running_loop().time())
+
+
+@pytest.fixture
+def time_limit(monkeypatch: pytest.MonkeyPatch) -> TimeLimit:
+    limit = TimeLimit(asyncio.timeout)
+    monkeypatch.setattr(asyncio, "timeout", limit.begin)
+    return limit
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Waits for what another program brings about."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
 
 
 @pytest.fixture(autouse=True)

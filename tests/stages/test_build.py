@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import shutil
 import signal
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ from seamless.stages.build import (
 )
 from seamless.stages.registry import Credentials, image_available, registry_host
 
-from .conftest import WriteTree, docker, inspect
+from .conftest import TimeLimit, WriteTree, docker, inspect, until
 
 COMMIT = "a" * 40
 
@@ -221,13 +222,24 @@ class TestBuild:
         assert spool.stat().st_size == 0
 
     def test_a_build_ends_with_its_time_and_leaves_no_secret(
-        self, base_image: str, installation: str, write_tree: WriteTree, spool: Path
+        self, base_image: str, installation: str, write_tree: WriteTree, spool: Path, time_limit: TimeLimit
     ) -> None:
-        tree = write_tree({"Dockerfile": f"FROM {base_image}\nRUN sleep 60\n"})
+        tree = write_tree({"Dockerfile": f"FROM {base_image}\nRUN echo begun; sleep 600\n"})
         planned = plan(tree, {"secrets": {"token": {"env": "X"}}}, installation=installation)
-        with pytest.raises(StageError, match="timed out after 2s"):
-            perform(planned, spool, secrets={"token": "abc"}, timeout_s=2)
-        assert not list((spool.parent / "work").iterdir())
+        work = spool.parent / "work"
+
+        async def main() -> None:
+            given = {"secrets": {"token": "abc"}, "registry_auth": {}, "work_dir": work}
+            building = asyncio.create_task(
+                build_image(planned, spool=spool, timeout_s=time_limit.length_s, **given)  # type: ignore[arg-type]
+            )
+            await until(lambda: re.search(r"\d begun$", spool.read_text(), re.MULTILINE))
+            time_limit.run_out()
+            await building
+
+        with pytest.raises(StageError, match="timed out after 601s"):
+            asyncio.run(main())
+        assert not list(work.iterdir())
 
     def test_what_a_dead_agent_left_is_cleared(self, write_tree: WriteTree, spool: Path) -> None:
         work = spool.parent / "work"
@@ -289,7 +301,13 @@ class TestPush:
         assert spool.read_text().count("The push refers to repository") == 3
 
     def test_a_registry_that_stops_answering_in_the_middle_is_given_up_in_time(
-        self, base_image: str, installation: str, write_tree: WriteTree, spool: Path, registry: LocalRegistry
+        self,
+        base_image: str,
+        installation: str,
+        write_tree: WriteTree,
+        spool: Path,
+        registry: LocalRegistry,
+        time_limit: TimeLimit,
     ) -> None:
         noise = "head -c 30000000 /dev/urandom >/noise"
         tree = write_tree({"Dockerfile": f"FROM {base_image}\nRUN {noise}; echo {installation} >/x\n"})
@@ -299,13 +317,19 @@ class TestPush:
         async def main() -> None:
             pushing = asyncio.create_task(
                 build_image(
-                    planned, spool=spool, secrets={}, registry_auth=registry.auth, work_dir=spool.parent, timeout_s=6
+                    planned,
+                    spool=spool,
+                    secrets={},
+                    registry_auth=registry.auth,
+                    work_dir=spool.parent,
+                    timeout_s=time_limit.length_s,
                 )
             )
             while not list(uploads.glob("*/data")) and not pushing.done():  # noqa: ASYNC110 - of another program
                 await asyncio.sleep(0.005)
             registry.process.send_signal(signal.SIGSTOP)
-            with pytest.raises(StageError, match=r"the push of \S+ timed out after 6 s"):
+            time_limit.run_out()
+            with pytest.raises(StageError, match=r"the push of \S+ timed out after 601 s"):
                 await pushing
 
         asyncio.run(main())

@@ -32,7 +32,7 @@ from seamless.stages.integration import (
 )
 from seamless.stages.registry import Credentials, push_image
 
-from .conftest import WriteTree, docker, inspect, leftovers
+from .conftest import TimeLimit, WriteTree, docker, inspect, leftovers, until
 
 CANDIDATE = PeerImage(ImageRef("sha256:" + "c" * 64, DigestKind.IMAGE_ID), "c" * 40, "candidate")
 DEPLOYED = PeerImage(ImageRef("sha256:" + "d" * 64, DigestKind.MANIFEST, "r.example/cart"), "d" * 40, "production")
@@ -444,16 +444,27 @@ services:
         )
         assert integration.fails().message == "db never became healthy: its health check said broken"
 
-    def test_a_time_out_says_what_it_waited_for(self, integration: Integration, base_image: str) -> None:
+    def test_a_time_out_says_what_it_waited_for(
+        self, integration: Integration, base_image: str, time_limit: TimeLimit
+    ) -> None:
         write(
             integration,
             f"""
 services:
-  api: {{image: {base_image}, command: sleep 60, healthcheck: {{test: 'false', interval: 30s}}}}
+  api: {{image: {base_image}, command: sleep 600, healthcheck: {{test: 'false', interval: 300s}}}}
   tests: {{image: {base_image}, command: echo ran, depends_on: {{api: {{condition: service_healthy}}}}}}
 """,
         )
-        assert integration.fails(timeout_s=6).message == "timed out after 6s while waiting for api"
+
+        async def main() -> None:
+            performing = asyncio.create_task(integration.perform(time_limit.length_s))
+            await until(lambda: "waiting for api to be healthy" in integration.output)
+            time_limit.run_out()
+            await performing
+
+        with pytest.raises(StageError) as error:
+            asyncio.run(main())
+        assert error.value.message == "timed out after 601s while waiting for api"
 
     def test_too_much_memory_is_said_to_be_that(self, integration: Integration, base_image: str) -> None:
         integration.limits = Limits(memory=16 * 2**20)
@@ -540,8 +551,8 @@ volumes: {{data: {{name: fixed}}}}
             integration,
             f"""
 services:
-  api: {{image: {base_image}, command: sleep 60, volumes: ["/anonymous"]}}
-  tests: {{image: {base_image}, command: sleep 60, depends_on: [api]}}
+  api: {{image: {base_image}, command: sleep 1000, volumes: ["/anonymous"]}}
+  tests: {{image: {base_image}, command: sleep 1000, depends_on: [api]}}
 """,
         )
 
@@ -554,11 +565,9 @@ services:
             with pytest.raises(asyncio.CancelledError):
                 await task
 
-        started = time.monotonic()
         asyncio.run(cancelled())
         assert leftovers(integration.installation) == []
         assert not integration.work.exists()
-        assert time.monotonic() - started < 40
 
     def test_what_a_dead_agent_left_is_cleared_by_name(self, integration: Integration, base_image: str) -> None:
         write(

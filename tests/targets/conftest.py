@@ -84,7 +84,7 @@ class Place:
         """Whether a container's port does at its own address, where the target asks as well."""
         address = self.inspect(name)["NetworkSettings"]["Networks"][self.network]["IPAddress"]
         with socket.socket() as probe:
-            probe.settimeout(30)
+            probe.settimeout(60)
             return bool(address) and probe.connect_ex((address, port)) == 0
 
     def fetch(self, image: str, path: str) -> str:

@@ -304,7 +304,7 @@ class Driver:
         """The uppermost line, as wide as it is."""
         return "".join(segment.text for segment in self.app.screen._compositor.render_strips()[0])
 
-    async def sees(self, *texts: str, gone: str = "\0", within_s: float = 10.0) -> str:
+    async def sees(self, *texts: str, gone: str = "\0", within_s: float = 60.0) -> str:
         """The screen, once all of this is on it."""
         return await self.until(lambda screen: all(text in screen for text in texts) and gone not in screen, within_s)
 
@@ -317,7 +317,7 @@ class Driver:
                 before, since = now, time.monotonic()
         return before
 
-    async def until(self, is_so: Callable[[str], bool], within_s: float = 10.0) -> str:
+    async def until(self, is_so: Callable[[str], bool], within_s: float = 60.0) -> str:
         deadline = time.monotonic() + within_s
         while not is_so(screen := self.screen):
             assert time.monotonic() < deadline, screen

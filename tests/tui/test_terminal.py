@@ -67,7 +67,7 @@ class Terminal:
     def raw(self) -> bytes:
         return self._raw.read_bytes()
 
-    def sees(self, *texts: str, gone: str = "\0", within_s: float = 30.0) -> str:
+    def sees(self, *texts: str, gone: str = "\0", within_s: float = 60.0) -> str:
         deadline = time.monotonic() + within_s
         while not (all(text in (screen := self.screen) for text in texts) and gone not in screen):
             assert time.monotonic() < deadline, screen
@@ -141,9 +141,9 @@ def test_keys_act_in_a_flood(agent: Agent, new_repository: Callable[[str], Repos
 
     async def main() -> None:
         async with in_front_of(agent.socket, (100, 30)) as user:
-            await user.sees("web-1 unit_test", within_s=30)
+            await user.sees("web-1 unit_test", within_s=60)
             await user.press("l")
-            await user.sees("following", "goes on and on", within_s=30)
+            await user.sees("following", "goes on and on", within_s=60)
             log = user.app.screen.query_one(LogView)
             waiting = []
             while (before := size()) < _MUCH:
