@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final, TypeVar
 
 import docker
@@ -71,16 +72,16 @@ class Engine:
         return await self._call(self._find, labels)
 
     async def create(
-        self, network: str, labels: Mapping[str, str], describe: Callable[[str, list[Container]], ContainerPlan]
+        self, network: str, labels: Mapping[str, str], describe: Callable[[str, list[str]], ContainerPlan]
     ) -> None:
         """Creates a container in a network unless one of its name exists; its restart policy is "no".
 
-        `describe` gets the network's subnet and the containers that have the network's `labels`. Nobody
-        takes an address or removes the network meanwhile.
+        `describe` gets the network's subnet and the addresses in it of the containers that have the network's
+        `labels`, running or not. Nobody takes an address or removes the network meanwhile.
         """
         async with self._network_locks[network]:
             subnet = await self._call(self._ensure_network, network, labels)
-            plan = describe(subnet, await self.find(labels))
+            plan = describe(subnet, await self._call(self._addresses, labels))
             await self._call(self._create, plan)
 
     async def start(self, name: str, *, again: bool = False) -> None:
@@ -242,6 +243,10 @@ class Engine:
             self._client = client = docker.DockerClient.from_env(timeout=_CALL_TIMEOUT_S).api
         return client
 
+    @cached_property
+    def _cpus(self) -> int:
+        return int(self._api.info()["NCPU"])
+
     def _disconnect(self) -> None:
         client, self._client = self._client, None
         if client is not None:
@@ -258,11 +263,16 @@ class Engine:
         seen = (self._inspect(container["Id"]) for container in listed)
         return [container for container in seen if container is not None]
 
+    def _addresses(self, labels: Mapping[str, str]) -> list[str]:
+        """Of all at once: an environment may have many containers."""
+        listed = self._api.containers(all=True, filters={"label": _filters(labels)})
+        return [container["Labels"].get(LABEL_ADDRESS, "") for container in listed]
+
     def _create(self, plan: ContainerPlan) -> None:
         if self._inspect(plan.name) is not None:
             return
         api = self._api
-        cpus = min(plan.cpus, api.info()["NCPU"]) if plan.cpus else None
+        cpus = min(plan.cpus, self._cpus) if plan.cpus else None
         host = api.create_host_config(
             init=True,
             restart_policy={"Name": "no"},

@@ -186,8 +186,7 @@ class Rollout:
                 await self._engine.remove(container.id, grace_s=STOP_GRACE_S)
 
     async def _create(self, *, trial: bool) -> None:
-        def describe(subnet: str, others: Sequence[Container]) -> ContainerPlan:
-            taken = [container.address for container in others]
+        def describe(subnet: str, taken: Sequence[str]) -> ContainerPlan:
             named = self._plan.alone and not trial
             return container_plan(self._engine.installation, self._request, subnet, taken, trial=trial, named=named)
 
