@@ -43,8 +43,8 @@ def new_run(service: str = "web", stages: tuple[StageName, ...] = tuple(StageNam
     )
 
 
-async def add_image(store: Store, run: Run) -> Image:
+async def add_image(store: Store, run: Run, *, trusted: bool = True) -> Image:
     ref = ImageRef(f"sha256:{run.number:064x}", DigestKind.IMAGE_ID)
     return await store.images.add(
-        service=run.service, commit=run.commit, ref=ref, tag="t", run=run.id, build_key="key", trusted=True
+        service=run.service, commit=run.commit, ref=ref, tag="t", run=run.id, build_key="key", trusted=trusted
     )

@@ -46,12 +46,79 @@ def test_images_beyond_the_newest_go_and_what_is_needed_stays(tmp_path: Path) ->
         assert [image.id for image in await old("web", 2)] == [images[0].id, images[5].id, images[6].id]
         assert await old("other", 2) == []
 
-        assert await store.retention.take_image(images[5], 2)
-        assert not await store.retention.take_image(images[2], 2), "what production runs was taken"
-        assert not await store.retention.take_image(images[5], 2), "taken twice"
+        assert await store.retention.take_images([images[5]], 2)
+        assert not await store.retention.take_images([images[2]], 2), "what production runs was taken"
+        assert not await store.retention.take_images([images[5]], 2), "taken twice"
         found = await store.images.get(images[5].id)
         assert found is not None
         assert found.gone_at is not None
+
+    with_store(tmp_path / "s.db", body)
+
+
+def test_what_was_taken_is_removed_by_the_next_agent(tmp_path: Path) -> None:
+    async def body(store: Store) -> None:
+        images = [await add_image(store, await ended_run(store)) for _ in range(3)]
+        retention = store.retention
+        assert await retention.take_images(images[:2], 1)
+        assert await retention.old_images("web", 1) == []
+        assert [image.id for image in await retention.leaving_images()] == [images[0].id, images[1].id]
+        assert await retention.runs_before(LATER, 1) == [], "nobody would know what is left to remove"
+        await retention.let_go(images[:1])
+        assert [image.id for image in await retention.leaving_images()] == [images[1].id]
+        assert await retention.runs_before(LATER, 1) == [images[0].run]
+
+    with_store(tmp_path / "s.db", body)
+
+
+def test_what_a_registry_does_not_delete_is_told_once_and_is_there(tmp_path: Path) -> None:
+    async def body(store: Store) -> None:
+        runs = [await ended_run(store) for _ in range(3)]
+        images = [await add_image(store, run) for run in runs]
+        retention = store.retention
+        assert await retention.take_images(images[:1], 1)
+        await retention.keep_refused(images[:1], "HTTP 405")
+        assert await retention.leaving_images() == []
+        assert [image.id for image in await retention.old_images("web", 1)] == [images[1].id], "tried for ever"
+        assert [image.id for image in await retention.old_images("web", 1, refused=True)] == [
+            images[0].id,
+            images[1].id,
+        ]
+        found = await store.images.get(images[0].id)
+        assert found is not None
+        assert found.gone_at is None
+        assert [(event.name, event.reason) for event in await store.events.page(run=runs[0].id)][-1] == (
+            "image kept",
+            "HTTP 405",
+        )
+        assert await retention.runs_before(LATER, 1) == [runs[0].id], "its run is kept for ever"
+        rollback = await ended_run(store)
+        await deploy(store, rollback, images[0].id, DeploymentEvent.COMPLETE)
+        assert runs[0].id not in await retention.runs_before(LATER, 1), "production runs what it built"
+
+    with_store(tmp_path / "s.db", body)
+
+
+def test_an_image_of_an_untrusted_run_goes_when_nothing_runs_it(tmp_path: Path) -> None:
+    async def body(store: Store) -> None:
+        run = await store.runs.create(new_run("web", (StageName.BUILD,)))
+        image = await add_image(store, run, trusted=False)
+        trusted = await add_image(store, await ended_run(store))
+        old = store.retention.old_images
+        assert await old("web", 1) == [], "its run goes on"
+        run = await store.runs.transition(run, RunEvent.START)
+        run = await store.runs.transition(run, RunEvent.SUCCEED)
+        assert await old("web", 1) == [], "its run may still be cleaned up after"
+        await store.runs.mark_cleaned(run.id)
+        assert [one.id for one in await old("web", 1)] == [image.id]
+        assert [one.id for one in await old("web", 5)] == [image.id], "counted among those that are kept"
+
+        for staged in (image, trusted, trusted):
+            assert await old("web", 1) == [] or staged is image
+            on_staging = await store.deployments.record(await ended_run(store), Environment.STAGING, staged)
+            on_staging = await store.deployments.transition(on_staging, DeploymentEvent.SUBMIT)
+            await store.deployments.transition(on_staging, DeploymentEvent.COMPLETE)
+        assert [one.id for one in await old("web", 1)] == [image.id]
 
     with_store(tmp_path / "s.db", body)
 

@@ -20,8 +20,8 @@ from seamless.agent.registries import Registries
 from seamless.aws.ecr import Ecr, region_of
 from seamless.aws.sessions import Clouds
 from seamless.config import Aws, Config, Parameters, config_from
-from seamless.errors import UnavailableError
-from seamless.model import DigestKind, ImageRef, Trust
+from seamless.errors import RefusedError, UnavailableError
+from seamless.model import DigestKind, Image, ImageRef, Trust
 from seamless.stages.registry import push_image
 
 pytestmark = pytest.mark.fake
@@ -69,15 +69,55 @@ def test_a_repository_is_made_at_the_first_push_and_left_alone_then(moto: Moto, 
     assert made["imageScanningConfiguration"] == {"scanOnPush": True}
     (policy,) = moto.called("PutLifecyclePolicy")
     selections = [rule["selection"] for rule in json.loads(policy["lifecyclePolicyText"])["rules"]]
-    assert [(one["tagStatus"], one.get("tagPrefixList")) for one in selections] == [
-        ("tagged", ["untrusted-"]),
-        ("untagged", None),
-    ]
+    assert [one["tagStatus"] for one in selections] == ["untagged"], "what has a tag may be what runs"
     assert asyncio.run(ready()) == (False, "abc")
-    manifest = {"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json", "layers": []}
-    moto.client("ecr").put_image(repositoryName="team/web", imageManifest=json.dumps(manifest), imageTag="abc")
+    push(moto, "team/web", 1, "abc")
     assert asyncio.run(ready()) == (False, "abc-7")
     assert len(moto.called("CreateRepository")) == len(moto.called("PutLifecyclePolicy")) == 1
+
+
+def push(moto: Moto, repository: str, number: int, *tags: str) -> str:
+    """An image with these tags; its digest."""
+    kind = "application/vnd.docker.distribution.manifest.v2+json"
+    layers = [{"digest": f"sha256:{number:064x}"}]  # of which moto makes the digest
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": kind, "layers": layers})
+    for tag in tags:
+        pushed = moto.client("ecr").put_image(repositoryName=repository, imageManifest=manifest, imageTag=tag)
+    return str(pushed["image"]["imageId"]["imageDigest"])
+
+
+def test_images_are_deleted_by_tag(moto: Moto, clouds: Clouds, access: Aws) -> None:
+    known = config(access, registry=f"{HOST}/team")
+    registries = Registries(lambda: known, Ecr(clouds))
+    moto.client("ecr").create_repository(repositoryName="team/web")
+    first = push(moto, "team/web", 1, "aaa", "aaa-7", "v1.0-by-hand")
+    again = push(moto, "team/web", 2, "bbb")
+
+    def image(tag: str, digest: str, repository: str = f"{HOST}/team/web") -> Image:
+        ref = ImageRef(digest, DigestKind.MANIFEST, repository)
+        return Image(1, "web", "a" * 40, ref, tag, "web-1", "key", True, True, datetime.now(UTC), None)
+
+    def tags() -> list[str]:
+        found = moto.client("ecr").list_images(repositoryName="team/web")["imageIds"]
+        return sorted(one["imageTag"] for one in found)
+
+    asyncio.run(registries.delete([image("aaa", first), image("aaa-7", first)]))
+    assert tags() == ["bbb", "v1.0-by-hand"]
+    asyncio.run(registries.delete([image("aaa", first)]))  # gone already
+    asyncio.run(registries.delete([image("bbb", first)]))  # another image's by now
+    assert tags() == ["bbb", "v1.0-by-hand"]
+    asyncio.run(registries.delete([image("bbb", again)]))
+    assert tags() == ["v1.0-by-hand"]
+    asyncio.run(registries.delete([image("aaa", first, f"{HOST}/team/other")]))  # not even its repository is there
+    third = push(moto, "team/web", 3, "ccc")
+    moto.refuse("BatchDeleteImage", Refusal("AccessDeniedException"))
+    with pytest.raises(RefusedError, match="ecr:BatchDeleteImage") as refused:
+        asyncio.run(registries.delete([image("ccc", third)]))
+    assert refused.value.hint is not None
+    moto.refuse("DescribeImages", *[Refusal("ServerException", status=500)] * 6)
+    with pytest.raises(UnavailableError):
+        asyncio.run(registries.delete([image("ccc", third)]))
+    assert tags() == ["ccc", "v1.0-by-hand"]
 
 
 def authorize(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from e2e.conftest import Shop, until
 from harness.engine import docker
+from harness.registry import LocalRegistry, local_registry
 
 pytestmark = pytest.mark.engine
 
@@ -73,6 +75,57 @@ def test_what_was_kept_long_enough_goes_and_what_runs_stays(shop: Shop) -> None:
     assert agent.cli("events", "--actor", "nobody-at-all").stdout == ""
     assert agent.cli("events", "--since", "2100-01-01").stdout == ""
     assert agent.cli("events", "--since", "yesterday").returncode == 2
+
+
+def test_images_go_from_their_registry_and_those_that_it_does_not_delete_stay(shop: Shop, tmp_path: Path) -> None:
+    agent = shop.agent
+    password = agent.folder / "password"
+    password.write_text("secret")
+    with local_registry(tmp_path / "registry", deletes=False) as registry:
+        shop.start(
+            f'registry = "{registry.host}/acme"\nuse_staging = false\nauto_deploy = true\nkeep_images = 1\n',
+            more=f'[registries."{registry.host}"]\nusername = "acme"\npassword = {{ file = "{password}" }}\n',
+        )
+        commits = []
+        for text in ("one", "two", "three"):
+            commits.append(shop.commit({"hello": f"{text}\n"}))
+            assert agent.run("web")["state"] == "success"
+        shop.repository.git("branch", "other")
+        assert agent.run("web", ref="other")["state"] == "success"
+        agent.await_clean()
+        digests = {image["run"]: image["digest"] for image in agent.client.images("web")}
+
+        def there(registry: LocalRegistry) -> set[str]:
+            return {run for run, digest in digests.items() if registry.has("acme/web", digest)}
+
+        def on_the_engine(run: str) -> bool:
+            named = f"{registry.host}/acme/web@{digests[run]}"
+            return docker("image", "inspect", named, check=False) not in ("", "[]")
+
+        assert there(registry) == {"web-1", "web-2", "web-3", "web-4"}
+        assert not on_the_engine("web-4"), "what nobody may deploy"
+        dry = json.loads(agent.cli("gc", "--dry-run", "--json").stdout)
+        place = f"in {registry.host}/acme/web"
+        assert [(one["why"], one["kept"]) for one in dry if one["kind"] == "image"] == [
+            (f"older than the 1 that are kept, {place}", None),
+            (f"web-4 is over, {place}", None),
+        ]
+        assert on_the_engine("web-1")
+        told = agent.cli("gc").stderr
+        assert told.count(f"the registry {registry.host} does not delete: HTTP 405 UNSUPPORTED") == 2, told
+        assert there(registry) == {"web-1", "web-2", "web-3", "web-4"}
+        assert not on_the_engine("web-1")
+        back = agent.wait_run(agent.client.rollback(commits[0])["id"])
+        assert back["state"] == "success", "an image that is there could not be deployed"
+
+    with local_registry(tmp_path / "registry", host=registry.host) as registry:
+        done = agent.cli("gc")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert there(registry) == {"web-1", "web-3"}, "what runs, or what a rollback would take, is gone"
+        assert not registry.has("acme/web", "untrusted-web-4")
+        assert registry.has("acme/web", commits[2])
+        assert not on_the_engine("web-2")
+        assert agent.cli("gc").stdout == "nothing was kept too long\n"
 
 
 def test_the_mirror_of_a_repository_that_no_service_has_any_more_goes(shop: Shop) -> None:

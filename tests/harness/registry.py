@@ -29,25 +29,38 @@ class LocalRegistry:
     folder: Path
     process: subprocess.Popen[bytes]
 
+    def has(self, name: str, reference: str) -> bool:
+        """Whether a tag or digest of the repository `name` is there."""
+        kinds = ["application/vnd.docker.distribution.manifest.v2+json", "application/vnd.oci.image.manifest.v1+json"]
+        url = f"http://{self.host}/v2/{name}/manifests/{reference}"
+        headers = {"Accept": ", ".join(kinds)}
+        answer = httpx.head(url, auth=("acme", "secret"), headers=headers, trust_env=False)
+        assert answer.status_code in (200, 404), answer
+        return answer.status_code == 200
+
     @property
     def auth(self) -> dict[str, Credentials]:
         return {self.host: Credentials("acme", "secret")}
 
 
 @contextlib.contextmanager
-def local_registry(folder: Path) -> Iterator[LocalRegistry]:
-    """Docker's own registry on a free port of the loopback interface, with a log-in."""
+def local_registry(folder: Path, *, deletes: bool = True, host: str | None = None) -> Iterator[LocalRegistry]:
+    """Docker's own registry on a free port of the loopback interface, with a log-in.
+
+    The same folder and `host` as before: the same registry, started again.
+    """
     program = shutil.which("docker-registry") or shutil.which("registry")
     assert program, "the tests need the package docker-registry"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{free.getsockname()[1]}"
-    folder.mkdir()
+    if host is None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            host = f"127.0.0.1:{free.getsockname()[1]}"
+    folder.mkdir(exist_ok=True)
     (folder / "htpasswd").write_text(_HTPASSWD)
     settings = {
         "version": 0.1,
         "log": {"level": "error"},
-        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
+        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": deletes}},
         "http": {"addr": host},
         "auth": {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}},
     }

@@ -17,7 +17,7 @@ from seamless.config import Parameters
 from seamless.errors import SeamlessError
 from seamless.executors import LABEL_ROLE, LABEL_RUN, Found
 from seamless.model import Environment, Run, StageName, utc_now
-from seamless.stages.build import image_repository, remove_image
+from seamless.stages.build import remove_image
 from seamless.stages.compose_clearing import clear_project
 from seamless.stages.integration import project_name
 from seamless.transitions import DeploymentState, RunState, StageState
@@ -131,10 +131,10 @@ class Cleaner:
                     await self._resources.targets[settings.target].retire(journal)
 
     async def _remove_untrusted_image(self, run: Run) -> None:
-        """Nothing uses it after its run: it cannot be deployed."""
+        """Nothing uses it after its run: it cannot be deployed. What lies in a registry is left to the housekeeping."""
         image = await self._resources.store.images.untrusted_of(run.id)
         if image is None or run.stage(StageName.DEPLOY_STAGING) is not None:
             return
-        registry = Parameters.model_validate(run.parameters).registry
-        await remove_image(image_repository(run.service, registry, self._resources.installation), image.tag)
-        await self._resources.store.images.mark_gone(image.id)
+        await remove_image(image, self._resources.installation)
+        if image.ref.repository is None:
+            await self._resources.store.images.mark_gone(image.id)

@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from seamless.aws.ecr import Ecr, Login, account_of, region_of
+from seamless.aws.errors import AwsError
 from seamless.config import Aws, Config, Parameters
-from seamless.errors import SeamlessError
-from seamless.model import Environment, ImageRef, Trust
+from seamless.errors import RefusedError, SeamlessError
+from seamless.model import Environment, Image, ImageRef, Trust
 from seamless.secretrefs import resolve, resolve_all
 from seamless.stages.registry import Credentials, RegistryAuth, image_platforms, registry_host
+from seamless.stages.registry_api import delete_manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,36 @@ class Registries:
                 found[host] = Credentials(login.username, login.password)
         return found
 
+    async def delete(self, images: Sequence[Image]) -> None:
+        """Takes images of one digest, whose service pushed them, out of their registry.
+
+        ECR's by tag; elsewhere by digest, with every tag that it has. What is not there any more is no error. Raises
+        RefusedError where that registry, or our account in it, does not delete, and UnavailableError.
+        """
+        ref = images[0].ref
+        assert ref.repository is not None
+        host = registry_host(ref.repository)
+        in_ecr = None
+        if host not in self._config().registries:
+            in_ecr = await asyncio.to_thread(self._in_ecr, host)
+        if in_ecr is None:
+            known = await asyncio.to_thread(self.login, host)
+            await delete_manifest(ref, None if known is None else Credentials(*known))
+            return
+        name = ref.repository.partition("/")[2]
+        try:
+            for image in images:
+                await self._ecr.delete(in_ecr[0], name, image.tag, ref.digest, host if region_of(host) else None)
+        except AwsError as error:
+            raise RefusedError(error.message, hint=error.hint) from error
+
     def _ecr_login(self, host: str) -> Login | None:
-        """From a thread: to ECR's registry at that host, as the account that it is of; None when it is not ECR's.
+        found = self._in_ecr(host)
+        return None if found is None else found[1]
+
+    def _in_ecr(self, host: str) -> tuple[Aws, Login] | None:
+        """From a thread: the way to ECR's registry at that host, as the account that it is of, and the log-in; None
+        when it is not ECR's.
 
         Where no account of ours is its owner it is another one's, which may let ours in. Behind a proxy ECR names
         another host than AWS's.
@@ -93,8 +123,9 @@ class Registries:
                 with contextlib.suppress(SeamlessError):
                     login = self._ecr.login_now(access, host if is_ecr else None)
                     if login.registry == host or (is_ecr and account_of(login.registry) == account_of(host)):
-                        return login
-        return self._ecr.login_now(next(iter(ours)), host) if is_ecr else None
+                        return access, login
+        access = next(iter(ours))
+        return (access, self._ecr.login_now(access, host)) if is_ecr else None
 
     def login(self, host: str) -> tuple[str, str] | None:
         """User name and password for a registry, from a thread; None when nothing is known of it."""

@@ -1,8 +1,8 @@
 """Images in ECR: where they are, the log-in, and repositories, which are made at the first push.
 
 A repository's tags are immutable, and images are scanned when they are pushed. Its lifecycle policy expires what has no
-tag and what untrusted runs built, and nothing else: deployable images are Seamless's own to delete, so that one which
-a rollback needs is never gone. A repository that was there already is left as it is.
+tag, and nothing else: what has one is Seamless's own to delete, so that what runs or what a rollback needs is never
+gone. A repository that was there already is left as it is.
 """
 
 from __future__ import annotations
@@ -28,18 +28,6 @@ _LIFECYCLE: Final = {
     "rules": [
         {
             "rulePriority": 1,
-            "description": "Seamless: what untrusted runs built",
-            "selection": {
-                "tagStatus": "tagged",
-                "tagPrefixList": ["untrusted-"],
-                "countType": "sinceImagePushed",
-                "countUnit": "days",
-                "countNumber": 7,
-            },
-            "action": {"type": "expire"},
-        },
-        {
-            "rulePriority": 2,
             "description": "Seamless: what has no tag",
             "selection": {
                 "tagStatus": "untagged",
@@ -51,6 +39,7 @@ _LIFECYCLE: Final = {
         },
     ]
 }
+_NOT_THERE: Final = frozenset({"ImageNotFoundException", "RepositoryNotFoundException"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +122,24 @@ class Ecr:
 
     async def has_tag(self, access: Aws, repository: str, tag: str, host: str | None = None) -> bool:
         """Whether a tag is taken: an immutable one cannot be pushed again."""
+        return await _tagged(self._account(access, host), repository, tag) is not None
+
+    async def delete(self, access: Aws, repository: str, tag: str, digest: str, host: str | None = None) -> None:
+        """Takes a tag off an image, which goes with its last one. A tag that is another image's by now is left alone.
+
+        Raises as `Account.call`, and AwsError for what ECR does not delete, such as a part of another image.
+        """
         account = self._account(access, host)
-        try:
-            answer = await account.call(
-                "ecr", "describe_images", repositoryName=repository, imageIds=[{"imageTag": tag}]
-            )
-        except AwsError as error:
-            if error.aws_code in ("ImageNotFoundException", "RepositoryNotFoundException"):
-                return False
-            raise
-        return bool(answer["imageDetails"])
+        if await _tagged(account, repository, tag) != digest:
+            return
+        answer = await account.call(
+            "ecr", "batch_delete_image", repositoryName=repository, imageIds=[{"imageTag": tag}]
+        )
+        for failure in answer["failures"]:
+            if failure["failureCode"] != "ImageNotFound":
+                raise AwsError(
+                    f"ECR does not delete {repository}:{tag}: {failure['failureReason']}", failure["failureCode"]
+                )
 
     def _account(self, access: Aws, host: str | None) -> Account:
         region = None if host is None else region_of(host)
@@ -151,6 +148,17 @@ class Ecr:
     def _fresh(self, account: Account) -> Login | None:
         known = self._logins.get(account.access)
         return known if known is not None and known.expires_at - datetime.now(UTC) > _FRESH else None
+
+
+async def _tagged(account: Account, repository: str, tag: str) -> str | None:
+    """The digest of the image that has a tag."""
+    try:
+        answer = await account.call("ecr", "describe_images", repositoryName=repository, imageIds=[{"imageTag": tag}])
+    except AwsError as error:
+        if error.aws_code in _NOT_THERE:
+            return None
+        raise
+    return next((str(found["imageDigest"]) for found in answer["imageDetails"]), None)
 
 
 def _login(answer: dict[str, object]) -> Login:

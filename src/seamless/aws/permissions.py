@@ -83,6 +83,7 @@ PERMISSIONS: Final[Sequence[Permission]] = (
         "images",
         (
             "ecr:BatchCheckLayerAvailability",
+            "ecr:BatchDeleteImage",
             "ecr:BatchGetImage",
             "ecr:CompleteLayerUpload",
             "ecr:CreateRepository",

@@ -23,7 +23,7 @@ from seamless.config import Build, format_duration
 from seamless.crashpoints import crash_point
 from seamless.errors import InterruptedStageError, StageError, UnavailableError
 from seamless.executors.builder import docker_cli
-from seamless.model import DigestKind, ImageRef, Trust
+from seamless.model import DigestKind, Image, ImageRef, Trust
 from seamless.programs import Program, ProgramTimeoutError
 from seamless.stages.build_failure import explain_build_failure, is_engine_lost
 from seamless.stages.checkout import OutsideCheckoutError, resolve_inside
@@ -223,9 +223,18 @@ async def find_built(plan: BuildPlan) -> str | None:
     return found[0] if found else None
 
 
-async def remove_image(repository: str, tag: str) -> None:
-    """Takes a tag off this engine, and its image when nothing else names or uses that. Raises UnavailableError."""
-    await _remove(f"{repository}:{tag}")
+async def remove_image(image: Image, installation: str) -> None:
+    """Takes its names off this engine, and the image when nothing else names or uses it. Raises UnavailableError.
+
+    A tag that another image has by now, built anew for the same commit, is left alone.
+    """
+    tagged = f"{image.ref.repository or image_repository(image.service, None, installation)}:{image.tag}"
+    pushed = image.ref.pullable if image.ref.kind is DigestKind.MANIFEST else None
+    ids = [image.ref.digest] if pushed is None else await _images(reference=pushed)
+    if set(ids) & set(await _images(reference=tagged)):
+        await _remove(tagged)
+    if pushed is not None:
+        await _remove(pushed)
 
 
 async def clear_build(plan: BuildPlan, work_dir: Path) -> None:

@@ -47,7 +47,7 @@ class Store:
         self.deployments = Deployments(database, self.events)
         self.workspaces = Workspaces(database)
         self.heads = Heads(database)
-        self.retention = Retention(database)
+        self.retention = Retention(database, self.events)
         self.outbox = Outbox(database)
         self.deliveries = Deliveries(database)
         self.repositories = Repositories(database)

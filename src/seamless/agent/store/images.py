@@ -93,8 +93,3 @@ class Images:
             await self._db.write(
                 "UPDATE images SET gone_at = ? WHERE id = ? AND gone_at IS NULL", (rows.to_time(utc_now()), image)
             )
-
-    async def mark_there(self, image: int) -> None:
-        """It could not be removed after all."""
-        async with self._db.transaction():
-            await self._db.write("UPDATE images SET gone_at = NULL WHERE id = ?", (image,))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 
 from seamless.agent.store import rows
 from seamless.agent.store.database import Database
+from seamless.agent.store.events import Events
 from seamless.model import Image, utc_now
 
 _ACTIVE = "('idle', 'in_progress', 'awaiting_approval')"
@@ -19,46 +21,86 @@ _DEPLOYED = """
 """
 
 
-class Retention:
-    def __init__(self, database: Database) -> None:
-        self._db = database
+# What a run that has not ended made or takes, and what a hold names, beside what is deployed.
+_MEANT = f"""
+  SELECT service, digest FROM ({_DEPLOYED})
+  UNION SELECT i.service, i.digest FROM images i JOIN stages s ON i.id = json_extract(s.detail, '$.image')
+    JOIN runs r ON r.id = s.run WHERE r.state IN {_ACTIVE}
+  UNION SELECT i.service, i.digest FROM images i JOIN runs r ON i.id = json_extract(r.options, '$.image')
+    WHERE r.state IN {_ACTIVE}
+  UNION SELECT i.service, i.digest FROM images i JOIN holds h ON h.service = i.service AND h.commit_sha = i.commit_sha
+"""
 
-    async def old_images(self, service: str, keep: int) -> list[Image]:
-        """Trusted images of the engine that are neither among the newest `keep`, nor deployed, nor meant by a run that
-        has not ended, by a hold, or by another image of the same digest that is kept. Oldest first."""
+
+class Retention:
+    def __init__(self, database: Database, events: Events) -> None:
+        self._db = database
+        self._events = events
+
+    async def old_images(self, service: str, keep: int, *, refused: bool = False) -> list[Image]:
+        """Images that are neither among the newest `keep` trusted ones, nor deployed, nor meant by a run that has not
+        ended, by a hold, or by another image of the same digest that is kept. Oldest first.
+
+        Of what is not trusted: once its run is over. With `refused` also those that their registry did not delete.
+        """
         found = await self._db.rows(
             f"""
             WITH kept AS (
               SELECT id FROM images WHERE service = ?1 AND trusted = 1 AND gone_at IS NULL ORDER BY id DESC LIMIT ?2),
             needed AS (
               SELECT digest FROM images WHERE id IN kept
-              UNION SELECT digest FROM ({_DEPLOYED}) WHERE service = ?1
-              UNION SELECT i.digest FROM images i JOIN stages s ON i.id = json_extract(s.detail, '$.image')
-                JOIN runs r ON r.id = s.run WHERE r.state IN {_ACTIVE}
-              UNION SELECT i.digest FROM images i JOIN runs r ON i.id = json_extract(r.options, '$.image')
-                WHERE r.state IN {_ACTIVE}
-              UNION SELECT i.digest FROM images i JOIN holds h ON h.service = i.service AND h.commit_sha = i.commit_sha)
-            SELECT * FROM images WHERE service = ?1 AND trusted = 1 AND gone_at IS NULL AND repository IS NULL
-              AND digest NOT IN needed ORDER BY id
+              UNION SELECT digest FROM ({_MEANT}) WHERE service = ?1
+              UNION SELECT i.digest FROM images i JOIN runs r ON r.id = i.run
+                WHERE i.service = ?1 AND i.trusted = 0 AND (r.state IN {_ACTIVE} OR r.cleaned = 0))
+            SELECT * FROM images WHERE service = ?1 AND gone_at IS NULL AND digest NOT IN needed
+              AND (?3 OR refused IS NULL) ORDER BY id
             """,
-            (service, keep),
+            (service, keep, refused),
         )
         return [rows.image(row) for row in found]
 
-    async def take_image(self, image: Image, keep: int) -> bool:
-        """Marks an image as gone, if it is still one of `old_images`: nobody begins to use it from now on."""
+    async def take_images(self, images: Sequence[Image], keep: int) -> bool:
+        """Marks images of one service as gone, if all are still `old_images`: nobody begins to use them from now on.
+
+        They are `leaving_images` until `let_go`, or until `keep_refused`.
+        """
         async with self._db.transaction():
-            if image.id not in [one.id for one in await self.old_images(image.service, keep)]:
+            old = {image.id for image in await self.old_images(images[0].service, keep, refused=True)}
+            if not old.issuperset(image.id for image in images):
                 return False
-            await self._db.write("UPDATE images SET gone_at = ? WHERE id = ?", (rows.to_time(utc_now()), image.id))
+            await self._change(images, gone_at=rows.to_time(utc_now()), leaving=1)
             return True
+
+    async def leaving_images(self) -> list[Image]:
+        """What was taken and is not known to be removed."""
+        return [rows.image(row) for row in await self._db.rows("SELECT * FROM images WHERE leaving = 1 ORDER BY id")]
+
+    async def let_go(self, images: Sequence[Image]) -> None:
+        """They were removed."""
+        async with self._db.transaction():
+            await self._change(images, leaving=0)
+
+    async def keep_refused(self, images: Sequence[Image], why: str) -> None:
+        """Their registry does not delete them: they are there as before, and no run is kept for their sake."""
+        async with self._db.transaction():
+            await self._change(images, gone_at=None, leaving=0, refused=why)
+            for image in images:
+                await self._events.add("agent", "image kept", service=image.service, run=image.run, reason=why)
+
+    async def _change(self, images: Sequence[Image], **columns: str | int | None) -> None:
+        setting = ", ".join(f"{column} = ?" for column in columns)
+        for image in images:
+            await self._db.write(f"UPDATE images SET {setting} WHERE id = ?", (*columns.values(), image.id))
 
     async def image_services(self) -> list[str]:
         return [row["service"] for row in await self._db.rows("SELECT DISTINCT service FROM images")]
 
     async def runs_before(self, time: datetime, keep: int) -> list[str]:
         """Runs that ended before `time`, are none of the newest `keep` of their service, and that nothing stands on:
-        no deployment that counts, no image that is there, no hold's release, no workspace. Oldest first."""
+        no deployment that counts, no image that is there, no hold's release, no workspace. Oldest first.
+
+        An image that its registry does not delete counts only while somebody may need it.
+        """
         found = await self._db.rows(
             f"""
             SELECT id FROM (
@@ -66,7 +108,8 @@ class Retention:
                 row_number() OVER (PARTITION BY service ORDER BY number DESC) AS place FROM runs)
             WHERE place > ?2 AND state NOT IN {_ACTIVE} AND ended_at < ?1 AND cleaned = 1
               AND id NOT IN (SELECT run FROM ({_DEPLOYED}))
-              AND id NOT IN (SELECT run FROM images WHERE gone_at IS NULL)
+              AND id NOT IN (SELECT run FROM images WHERE leaving = 1 OR gone_at IS NULL
+                AND (refused IS NULL OR (service, digest) IN (SELECT service, digest FROM ({_MEANT}))))
               AND id NOT IN (SELECT released_by_run FROM holds WHERE released_by_run IS NOT NULL)
               AND id NOT IN (SELECT run FROM views)
             ORDER BY ended_at
