@@ -15,7 +15,7 @@ import pytest
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from e2e.conftest import Shop
+from e2e.conftest import Shop, until
 from seamless import wire, wire_logs
 from seamless.agent.api import Api, create_app
 from seamless.transitions import RUN_ENDED
@@ -23,7 +23,8 @@ from seamless.transitions import RUN_ENDED
 
 @pytest.fixture
 def http(shop: Shop) -> Iterator[httpx.Client]:
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(shop.agent.socket)), base_url="http://agent") as client:
+    transport = httpx.HTTPTransport(uds=str(shop.agent.socket))
+    with httpx.Client(transport=transport, base_url="http://agent", timeout=60) as client:
         yield client
 
 
@@ -227,7 +228,7 @@ def test_streams_outlive_the_agent(shop: Shop) -> None:
     read: list[bytes] = []
     follower = threading.Thread(target=lambda: read.extend(client.follow_log("web-1", "unit_test")))
     follower.start()
-    agent.wait_log("web-1", "unit_test", "line 2")
+    until(lambda: b"line 2" in b"".join(read))
     agent.kill()
     agent.start()
     follower.join(timeout=60)

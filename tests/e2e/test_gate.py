@@ -246,16 +246,22 @@ def test_the_peer_decides_what_may_be_done_and_is_recorded(shop: Shop) -> None:
         client.approve("web-1")
 
 
-def test_staging_takes_no_older_main_run(shop: Shop) -> None:
+def test_staging_takes_no_older_main_run(shop: Shop, tmp_path: Path) -> None:
     """A run of `main` that was held up finds a newer one in staging, and gives way."""
     agent, client = shop.agent, shop.agent.client
-    shop.start('poll_interval = "1s"\nunit_test = "test ! -e slow || sleep 6"', agent="poll = true")
+    overtaken = tmp_path / "overtaken"
+    overtaken.touch()
+    test = f"test ! -e slow || until grep -q yes {overtaken}; do sleep 0.1; done"
+    shop.start(
+        f'poll_interval = "1s"\nunit_test = "{test}"\nfiles = {{ "{overtaken}" = "{overtaken}" }}', agent="poll = true"
+    )
     _await_head(shop, shop.repository.git("rev-parse", "HEAD"))
     shop.commit({"slow": ""})
     _await_runs(shop, 1)
     shop.commit({"slow": None})
     _await_runs(shop, 2)
     newer = agent.wait_run("web-2")
+    overtaken.write_text("yes")
     older = agent.wait_run("web-1", RUN_ENDED)
     assert newer["state"] == "awaiting_approval"
     assert (older["state"], older["reason"]) == ("cancelled", "staging already runs web-2, which is newer")

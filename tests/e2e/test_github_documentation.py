@@ -156,7 +156,10 @@ def test_from_nothing_to_a_first_automatic_run(tmp_path: Path, github: dict[str,
         assert f'main  {head[:7]}  "second"  by poller' in shown
         statuses = f"{github['api_url']}/repos/acme/payment/commits/{head}/statuses"
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        until(lambda: httpx.get(statuses, headers=headers, trust_env=False).text, "payment-1: waits for approval")
+        until(
+            lambda: httpx.get(statuses, headers=headers, trust_env=False, timeout=60).text,
+            "payment-1: waits for approval",
+        )
     finally:
         stopped = subprocess.run(["seamless", "agent", "stop"], env=user.environment, capture_output=True, check=False)
         installation = user.home / ".local/share/seamless/installation"

@@ -34,8 +34,8 @@ SERVICES = {
     "red": 'code_quality = "echo untidy; exit 3"\nunit_test = "sleep 1; echo tested; exit 4"\n'
     'build.dockerfile = "Slow"',
     "retry": 'unit_test = "echo attempt $SEAMLESS_ATTEMPT; test $SEAMLESS_ATTEMPT = 2"\nmax_attempts = 2',
-    "slow": 'unit_test = "echo begun; sleep 1000"\nstage_timeout = "6s"',
-    "late": 'install = "sleep 1000"\nunit_test = "true"\nrun_timeout = "2s"',
+    "slow": 'unit_test = "echo begun; sleep 1000"\nstage_timeout = "15s"',
+    "late": 'install = "sleep 1000"\nunit_test = "true"\nrun_timeout = "5s"',
     "hungry": 'unit_test = "dd if=/dev/zero of=/dev/null bs=64M count=1"\nlimits.memory = "16MiB"',
     "shellless": 'unit_test = "true"\nimage = "{shellless}"',
     "imageless": 'unit_test = "true"\nimage = "127.0.0.1:9/there/is:none"',
@@ -131,12 +131,12 @@ def test_a_failed_stage_is_tried_again_as_often_as_is_allowed(fleet: Fleet) -> N
 
 
 def test_a_stage_that_takes_too_long_is_ended(fleet: Fleet) -> None:
-    assert fleet.reason("slow", "unit_test") == "timed out after 6s"
+    assert fleet.reason("slow", "unit_test") == "timed out after 15s"
     assert "begun\n" in fleet.log("slow", "unit_test")
 
 
 def test_a_run_that_takes_too_long_is_ended(fleet: Fleet) -> None:
-    assert fleet.reason("late", "prepare") == "the run timed out after 2s"
+    assert fleet.reason("late", "prepare") == "the run timed out after 5s"
 
 
 def test_out_of_memory_is_told(fleet: Fleet) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from e2e.conftest import Shop
@@ -20,13 +22,18 @@ SCRIPT = """
 echo begun
 case $SEAMLESS_RUN in
 web-1) echo one >>/cache/runs;;
-*) while [ ! -e /cache/over ] && [ $((i += 1)) -lt 60 ]; do sleep 0.1; done; echo ended; cat /cache/runs || true;;
+*) until grep -q yes /over; do sleep 0.1; done; echo ended; cat /cache/runs || true;;
 esac
 """
 
 
-def test_a_cache_that_another_run_changes_is_not_changed_under_a_running_container(shop: Shop) -> None:
-    service = f"install = '''{SCRIPT}'''\nunit_test = 'cat /cache/runs || echo none'\ncaches = ['/cache']"
+def test_a_cache_that_another_run_changes_is_not_changed_under_a_running_container(shop: Shop, tmp_path: Path) -> None:
+    over = tmp_path / "over"
+    over.touch()
+    service = (
+        f"install = '''{SCRIPT}'''\nunit_test = 'cat /cache/runs || echo none'\ncaches = ['/cache']\n"
+        f"files = {{ '/over' = '{over}' }}"
+    )
     shop.start(f"{service}\nuse_staging = false\nauto_deploy = true")
     agent = shop.agent
     agent.client.start_run("web")
@@ -37,6 +44,7 @@ def test_a_cache_that_another_run_changes_is_not_changed_under_a_running_contain
     await_cleaned(agent)  # which puts what it wrote on top of the cache
     agent.kill()
     agent.start()
+    over.write_text("yes")
     ended = agent.wait_run("web-2", RUN_ENDED)
     assert ended["state"] == "success", stages(ended)
     assert stage_of(ended, "prepare")["attempt"] == 1

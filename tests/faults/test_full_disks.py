@@ -40,11 +40,16 @@ def full_shop(tmp_path: Path, busybox_image: str) -> Iterator[tuple[Shop, Filler
             agent.finish(clean=False)
 
 
-def test_the_disk_of_the_data_directory(full_shop: tuple[Shop, Filler]) -> None:
+def test_the_disk_of_the_data_directory(full_shop: tuple[Shop, Filler], tmp_path: Path) -> None:
     shop, filler = full_shop
     agent, client = shop.agent, shop.agent.client
+    go_on = tmp_path / "go-on"  # not on that disk
+    go_on.touch()
     shop.start(
-        "install = 'echo begun; sleep 2'\nunit_test = 'echo begun; sleep 3; echo ended'", agent="min_free = '24m'"
+        f"install = 'echo begun; until grep -q prepare {go_on}; do sleep 0.1; done'\n"
+        f"unit_test = 'echo begun; until grep -q test {go_on}; do sleep 0.1; done; echo ended'\n"
+        f"files = {{ '{go_on}' = '{go_on}' }}",
+        agent="min_free = '24m'",
     )
 
     # Too little room: what has begun waits before its next stage, new work is refused, and both are told.
@@ -56,6 +61,7 @@ def test_the_disk_of_the_data_directory(full_shop: tuple[Shop, Filler]) -> None:
     assert f"no new work is taken: the data directory ({agent.data_dir}) has " in refused.stderr
     assert "min_free" in refused.stderr
     assert "no new work" in agent.cli("agent", "status").stdout
+    go_on.write_text("prepare")
     agent.wait_stage("web-1", "prepare", {"success"})
     filler.go()
     assert client.version()["trouble"] == []
@@ -67,6 +73,7 @@ def test_the_disk_of_the_data_directory(full_shop: tuple[Shop, Filler]) -> None:
         _write_until_refused(client)
     assert told.value.hint is not None
     assert client.run("web-1")["state"] == "in_progress"
+    go_on.write_text("prepare, test")
     while "goes on then: " not in agent.said():  # the stage has ended, and that cannot be stored
         assert client.run("web-1")["state"] == "in_progress"
     filler.go()

@@ -54,14 +54,14 @@ class PrivateEngine:
         """SIGTERM, and its end: containers are stopped."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(30)
+            self._process.wait(120)
             self._process = None
 
     def kill(self) -> None:
         """SIGKILL: containers go on, until the next engine stops them."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(30)
+        self._process.wait(120)
         self._process = None
         # Its containerd died with it. Where nobody reaps it, it seems alive, and the next engine would wait for it.
         (self._folder / "exec/containerd/containerd.pid").unlink(missing_ok=True)

@@ -85,10 +85,11 @@ def _forget(host: str) -> None:
 
 
 def _await_registry(host: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(100):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
         assert process.poll() is None, "the registry did not start"
         try:
-            if httpx.get(f"http://{host}/v2/", trust_env=False).status_code == httpx.codes.UNAUTHORIZED:
+            if httpx.get(f"http://{host}/v2/", trust_env=False, timeout=60).status_code == httpx.codes.UNAUTHORIZED:
                 return
         except httpx.TransportError:
             time.sleep(0.05)
