@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from seamless.config import Aws, Config, EcsService, Parameters, Place, load_config
+from seamless.config import Aws, Config, EcsSettings, Parameters, Place, load_config
 from seamless.errors import ConfigError, NotFoundError
 from seamless.model import Environment, Trigger
 
@@ -451,9 +451,9 @@ def test_an_ecs_environment_names_its_cluster_and_a_docker_one_nothing_of_aws(tm
         Aws(region="eu-central-1", profile="seamless", assume_role="arn:aws:iam::123456789012:role/deploy"), "prod"
     )
     deploy = config.services["payment"].for_environment(Environment.PRODUCTION)
-    assert deploy.ecs == EcsService(service="payment-api", container="app", before_deploy="npm run migrate")
+    assert deploy.ecs == EcsSettings(service="payment-api", container="app", before_deploy="npm run migrate")
     assert deploy.task_env == {"LOG_LEVEL": "info"}
-    assert config.services["payment"].for_environment(Environment.STAGING).ecs == EcsService(container="app")
+    assert config.services["payment"].for_environment(Environment.STAGING).ecs == EcsSettings(container="app")
     assert problems(tmp_path, '[environments.staging]\ntarget = "ecs"') == [
         'environments.staging: needs cluster, the name of the ECS cluster, such as "prod"'
     ]

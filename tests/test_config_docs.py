@@ -23,7 +23,7 @@ EXAMPLE = ROOT / "config.example.toml"
 
 # The tables that people write.
 WRITTEN: set[type[Table]] = {kind for kind in Table.__subclasses__() if kind is not models.DeployParameters}
-WRITTEN |= {secret.Secret, aws.EnvironmentSettings, aws.EcsService}
+WRITTEN |= {secret.Secret, aws.EnvironmentSettings, aws.EcsSettings}
 
 
 def shown_keys(annotation: Any, written: Any, seen: dict[type[Table], set[str]]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.text import Text
 
 from seamless.clock import age_in_words
-from seamless.config import Build, EcsService, IntegrationTest, Limits, Parameters
+from seamless.config import Build, EcsSettings, IntegrationTest, Limits, Parameters
 from seamless.config.table import Table
 from seamless.logtext import ASCII_GLYPHS, GLYPHS
 from seamless.rendering import evidence
@@ -218,12 +218,13 @@ def test_a_failure_says_what_where_why_and_what_next() -> None:
 
 
 def test_a_failed_deployment_is_explained() -> None:
-    detail = {"explanation": ["stopped task: exit code 137, out of memory", 'last line: "loading…"']}
+    detail = {"explanation": ["stopped task:", "  exit code 137, out of memory", 'last line: "loading…"']}
     stages = [stage("deploy_production", "failure", reason="rolled back to 7d01c9e", detail=detail)]
     failed = cast("RunJSON", run("payment-44", state="failure", stages=stages))
     assert shown(ending(failed, ANN)) == (
         "✘ payment-44 failed in deploy_production: rolled back to 7d01c9e\n"
-        "  stopped task: exit code 137, out of memory\n"
+        "  stopped task:\n"
+        "    exit code 137, out of memory\n"
         '  last line: "loading…"\n'
         "  seamless logs payment-44 deploy_production      seamless rerun payment-44 --from deploy_production"
     )
@@ -231,12 +232,17 @@ def test_a_failed_deployment_is_explained() -> None:
 
 def test_a_run_that_ended_otherwise() -> None:
     deployed = stage("deploy_production", "success", detail={"address": "http://127.0.0.1:3000"})
+    asleep = stage("deploy_production", "success", detail={"unproven": "the service is scaled to 0"})
     times = {"started_at": at("14:00:00"), "ended_at": at("14:01:04")}
+    unproven = cast("RunJSON", run(state="success", stages=[asleep], **times))
     succeeded = cast("RunJSON", run(state="success", stages=[deployed], **times))
     cancelled = cast("RunJSON", run(state="cancelled", reason="superseded by payment-43"))
     broken = cast("RunJSON", run(state="failure", reason="timed out after 2h"))
     assert shown(ending(succeeded, ANN)) == (
         "✔ payment-42 succeeded in 1 m 4 s: production runs 9f3c2ab at http://127.0.0.1:3000"
+    )
+    assert shown(ending(unproven, ANN)) == (
+        "✔ payment-42 succeeded in 1 m 4 s: production has 9f3c2ab; the service is scaled to 0"
     )
     assert shown(ending(cancelled, ANN)) == "⊘ payment-42 was cancelled: superseded by payment-43"
     assert shown(ending(broken, ANN)).startswith("✘ payment-42 failed: timed out after 2h")
@@ -371,7 +377,7 @@ def test_parameters_are_shown_as_one_writes_them() -> None:
 
 @pytest.mark.parametrize(("words", "known"), [("duration", DURATIONS), ("size", SIZES)])
 def test_every_parameter_with_a_unit_is_known_as_such(words: str, known: frozenset[str]) -> None:
-    tables: list[type[Table]] = [Parameters, Limits, EcsService, Build, IntegrationTest]
+    tables: list[type[Table]] = [Parameters, Limits, EcsSettings, Build, IntegrationTest]
     found = {
         name
         for table in tables

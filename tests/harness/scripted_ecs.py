@@ -45,10 +45,11 @@ class ScriptedEcs:
         self.lists_service_deployments = True
         self.task_ends: list[Mapping[str, Any]] = []  # of the next RunTasks
         self.task_takes_s = 10.0
+        self.task_stops_s = 0.0  # after a StopTask
         self.other: dict[str, Any] = {}  # of what DescribeServices says of the service
         self.page = 4  # of what is listed
         self.alarms: dict[str, Any] = {}  # of the service's deploymentConfiguration
-        self.tick_s = 0.0  # that each DescribeServices moves the clock, when nobody else does
+        self.tick_s = 0.0  # that each look at the service or at tasks moves the clock, when nobody else does
         self.trail: list[dict[str, Any]] = []
         self.desired = desired
         self.breaker = dict(breaker or {"enable": False, "rollback": False})
@@ -234,12 +235,12 @@ class ScriptedEcs:
                 more = {"nextToken": str(begin + self.page)} if begin + self.page < len(stopped) else {}
                 return {"taskArns": stopped[begin : begin + self.page], **more}
             case "DescribeTasks":
+                self.now += self.tick_s
                 return {"tasks": [self._task(arn) for arn in asked["tasks"] if arn in self.tasks], "failures": []}
             case "RunTask":
                 return self._run_task(asked)
             case "StopTask":
-                self.tasks[asked["task"]].update(lastStatus="STOPPED", stoppedReason=asked["reason"], _ends=None)
-                return {"task": self._task(asked["task"])}
+                return {"task": self._stop_task(asked["task"], asked["reason"])}
             case "GetLogEvents":
                 return self._log_events(asked)
             case "LookupEvents":
@@ -364,11 +365,19 @@ class ScriptedEcs:
                 "taskArn": arn,
                 "startedBy": asked["startedBy"],
                 "lastStatus": "PENDING",
+                "desiredStatus": "RUNNING",
                 "containers": [{"name": "app", "lastStatus": "PENDING"}],
                 "_ends": end,
                 "_at": self.now,
             }
         return {"tasks": [self._task(self._clients[token])], "failures": []}
+
+    def _stop_task(self, arn: str, reason: str) -> dict[str, Any]:
+        task = self.tasks[arn]
+        if task.get("desiredStatus") == "RUNNING":
+            task.update(desiredStatus="STOPPED", _at=self.now - self.task_takes_s + self.task_stops_s)
+            task["_ends"] = {"stopCode": "UserInitiated", "stoppedReason": reason, "exitCode": 143}
+        return self._task(arn)
 
     def _task(self, arn: str) -> dict[str, Any]:
         task = self.tasks[arn]

@@ -83,8 +83,8 @@ class ScriptedTarget:
         before = self.releases.get((request.service, request.environment))
         if request.cancel.is_set():
             if before is None:
-                return DeployOutcome(DeploymentEvent.FAIL, "cancelled; there is nothing to go back to")
-            return DeployOutcome(DeploymentEvent.ROLL_BACK, f"cancelled; rolled back to {short(before.commit or '?')}")
+                return DeployOutcome(DeploymentEvent.FAIL, "there is nothing to go back to")
+            return DeployOutcome(DeploymentEvent.ROLL_BACK, f"rolled back to {short(before.commit or '?')}")
         script = self.outcomes[request.service, request.environment]
         return script.popleft() if script else DeployOutcome(DeploymentEvent.COMPLETE, "healthy after 0.0 s")
 

@@ -292,7 +292,7 @@ def test_a_cancelled_deployment_goes_back(place: Place, images: Images) -> None:
         return await asyncio.wait_for(task, 50)  # and not when the deadline is up
 
     outcome = asyncio.run(main())
-    assert (outcome.event, outcome.reason) == (DeploymentEvent.ROLL_BACK, "cancelled; rolled back to 0000001")
+    assert (outcome.event, outcome.reason) == (DeploymentEvent.ROLL_BACK, "rolled back to 0000001")
     assert place.ids() == before
 
 

@@ -11,6 +11,7 @@ import pytest
 from harness.ecs_rows import BACK, HEALTHY, Row, Stopped
 from harness.scripted_ecs import ScriptedEcs
 from seamless.model import Deployment, Environment, Trigger, utc_now
+from seamless.targets.ecs_explain import tasks_lines
 from seamless.targets.ecs_plan import tags_of
 from seamless.transitions import DeploymentEvent as Event
 from seamless.transitions import DeploymentState
@@ -86,14 +87,14 @@ SCENARIOS: dict[str, tuple[Sequence[Sequence[Row]], dict[str, object], Event, st
         [[Row(0, "going"), Row(30, "rollback", failed=4, reason="tasks failed to start", task=OOM)]],
         {"breaker": {"enable": True, "rollback": True}},
         Event.ROLL_BACK,
-        "out of memory; ECS rolled the deployment back; rolled back to web:1",
+        "out of memory; ECS rolled back to web:1",
         "web:1",
     ),
     "the rollback is over before anybody looks again": (
         [[Row(0, "going"), Row(6, "rollback"), Row(7, "rolled_back")]],
         {"breaker": {"enable": True, "rollback": True}},
         Event.ROLL_BACK,
-        "ECS rolled the deployment back; rolled back to web:1",
+        "ECS gave the deployment up; ECS rolled back to web:1",
         "web:1",
     ),
     "flapping for ever": (
@@ -155,7 +156,7 @@ SCENARIOS: dict[str, tuple[Sequence[Sequence[Row]], dict[str, object], Event, st
         ],
         {"alarms": {"alarmNames": ["5xx"], "enable": True, "rollback": True}},
         Event.ROLL_BACK,
-        "the alarm 5xx went off; ECS rolled the deployment back; rolled back to web:1",
+        "the alarm 5xx went off; ECS rolled back to web:1",
         "web:1",
     ),
     "a health check of the load balancer": (
@@ -183,7 +184,7 @@ def test_the_verdict_is_the_truth(name: str, monkeypatch: pytest.MonkeyPatch) ->
     assert ecs.primary["taskDefinition"].endswith(runs)
     assert [each["taskDefinition"][-5:] for each in ecs.calls("UpdateService")][:1] == ["web:2"]
     assert all("desiredCount" not in each for each in ecs.calls("UpdateService"))
-    if "ECS rolled the deployment back" in (outcome.reason or ""):
+    if "ECS rolled back" in (outcome.reason or ""):
         assert len(ecs.calls("UpdateService")) == 1
 
 
@@ -196,8 +197,7 @@ def test_a_failure_is_explained_in_full(monkeypatch: pytest.MonkeyPatch) -> None
         explanation = player.deploy().detail["explanation"]
     assert explanation == [
         "ECS: too many",
-        "ECS: STOPPED: too many",
-        "circuit breaker: 4 failures, 3 allowed",
+        "circuit breaker: 4 failed tasks, its threshold is 3",
         "alarm: 5xx",
         "event: (service web) started",
         "task task0: EssentialContainerExited: Essential container in task exited",
@@ -348,6 +348,19 @@ def test_the_last_five_of_many_stopped_tasks_are_told(monkeypatch: pytest.Monkey
     assert [line.rpartition(" ")[2] for line in told] == ["23", "22", "21", "20", "19"]
 
 
+def test_tasks_that_ended_alike_are_told_once() -> None:
+    def stopped(name: str, code: int) -> dict[str, Any]:
+        containers = [{"name": "app", "exitCode": code}]
+        return {"taskArn": f"x/{name}", "stopCode": "EssentialContainerExited", "containers": containers}
+
+    assert tasks_lines([stopped("c", 3), stopped("b", 1), stopped("a", 3)]) == [
+        "2 tasks, last c: EssentialContainerExited: no reason given",
+        "  app: exit code 3",
+        "task b: EssentialContainerExited: no reason given",
+        "  app: exit code 1",
+    ]
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
@@ -402,7 +415,7 @@ def test_a_cancelled_deployment_is_stopped_and_followed_back(monkeypatch: pytest
             outcome = await player.target.deploy(player.request(), player.journal, log)
             return outcome.event, outcome.reason
 
-        assert asyncio.run(main()) == (Event.ROLL_BACK, "cancelled; rolled back to web:1")
+        assert asyncio.run(main()) == (Event.ROLL_BACK, "rolled back to web:1")
     assert len(ecs.stops) == 1
 
 
@@ -460,7 +473,7 @@ def test_the_task_before_the_deploy_runs_once_with_its_log(monkeypatch: pytest.M
         ({"exitCode": 1, "lines": ("no table",)}, "before_deploy: exit code 1"),
         ({"stopCode": "TaskFailedToStart", "stoppedReason": "CannotPullContainerError: no"}, "cannot be pulled"),
         ({"stopCode": "TaskFailedToStart", "stoppedReason": "Timeout waiting for network"}, "Timeout waiting"),
-        ({"failure": "RESOURCE:MEMORY"}, "the task before the deploy was not started: RESOURCE:MEMORY"),
+        ({"failure": "RESOURCE:MEMORY"}, "before_deploy was not started: RESOURCE:MEMORY;"),
     ],
 )  # fmt: skip
 def test_a_task_that_does_not_exit_with_0_ends_the_deployment(
@@ -471,6 +484,51 @@ def test_a_task_that_does_not_exit_with_0_ends_the_deployment(
     assert reason in said
     assert said.endswith("the service was not changed")
     assert ecs.calls("UpdateService") == []
+
+
+@pytest.mark.parametrize(
+    ("stops_s", "reason"),
+    [
+        (30.0, "before_deploy was stopped: exit code 143; the service was not changed"),
+        (1000.0, "before_deploy was stopped, and whether its task oneoff0 has ended is not known; the service was"),
+    ],
+)
+def test_a_task_before_the_deploy_is_stopped_and_followed_to_its_end(
+    stops_s: float, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ecs = new_ecs(HEALTHY)
+    ecs.network, ecs.task_takes_s, ecs.task_stops_s = {"subnets": ["subnet-1"]}, 500.0, stops_s
+    with playing(ecs, monkeypatch) as player:
+
+        async def log(line: str) -> None:
+            if line.startswith("before_deploy runs as task"):
+                player.cancel.set()
+            await player.lines(line)
+
+        request = player.request(before_deploy="npm run migrate")
+        outcome = asyncio.run(player.target.deploy(request, player.journal, log))
+    assert outcome.event is Event.FAIL
+    assert (outcome.reason or "").startswith(reason)
+    assert [each["reason"] for each in ecs.calls("StopTask")] == ["Seamless: before_deploy was stopped"]
+    assert ("task oneoff0: UserInitiated: Seamless: before_deploy was stopped" in player.lines.lines) == (stops_s < 100)
+    assert ecs.calls("UpdateService") == []
+
+
+def test_the_time_of_the_task_before_the_deploy_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    ecs = new_ecs(HEALTHY)
+    ecs.network, ecs.task_takes_s = {"subnets": ["subnet-1"]}, 700.0
+    with playing(ecs, monkeypatch) as player:
+        outcome = player.deploy(before_deploy="npm run migrate", before_deploy_timeout=900.0)
+    assert (outcome.event, outcome.reason) == (Event.COMPLETE, "2 tasks run web:2 after 41 s")
+
+
+def test_a_task_before_the_deploy_that_takes_too_long_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    ecs = new_ecs(HEALTHY)
+    ecs.network, ecs.task_takes_s = {"subnets": ["subnet-1"]}, 500.0
+    ecs.faults["StopTask"] = ["drop", "500"]
+    with playing(ecs, monkeypatch) as player:
+        outcome = player.deploy(before_deploy="npm run migrate", before_deploy_timeout=60.0)
+    assert outcome.reason == "before_deploy timed out after 60 s: exit code 143; the service was not changed"
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

@@ -17,7 +17,7 @@ from seamless.config import Parameters
 from seamless.errors import SeamlessError, StageError, StorageError, UnavailableError
 from seamless.model import Deployment, Environment, Run, Trigger, short
 from seamless.stages import StageContext
-from seamless.targets import DeployOutcome, DeployRequest, Target
+from seamless.targets import DeployOutcome, DeployRequest, Target, after
 from seamless.transitions import DeploymentEvent, DeploymentState, StageEvent
 
 _log = logging.getLogger(__name__)
@@ -82,12 +82,15 @@ class Deployer:
             outcome = DeployOutcome(DeploymentEvent.LOSE_SIGHT, f"an error in Seamless itself: {error!r}")
         if outcome.event is not DeploymentEvent.COMPLETE:
             explanation = await target.explain(request, journal)
+            if explanation:
+                await context.line("what was seen:")
             for line in explanation:
                 await context.line(line)
             outcome = dataclasses.replace(outcome, detail={**outcome.detail, "explanation": explanation})
-        outcome = dataclasses.replace(
-            outcome, reason=context.redact(outcome.reason), detail=context.redact(outcome.detail)
-        )
+        reason = context.redact(outcome.reason)
+        if outcome.event is not DeploymentEvent.COMPLETE and switch.reason is not None:
+            reason = switch.reason if reason is None else after(switch.reason, reason)
+        outcome = dataclasses.replace(outcome, reason=reason, detail=context.redact(outcome.detail))
         return self._judged(context, deployment, outcome, switch)
 
     async def give_up(self, run: Run, environment: Environment, verdict: Verdict) -> Verdict:
@@ -143,8 +146,7 @@ class Deployer:
         if outcome.event is DeploymentEvent.COMPLETE:
             return Verdict(StageEvent.SUCCEED, detail={**detail, "note": outcome.reason}, also=also)
         if switch.reason is not None:
-            reason = f"{switch.reason}; {outcome.reason}" if outcome.reason else switch.reason
-            return Verdict(StageEvent.CANCEL, reason, detail=detail, also=also)
+            return Verdict(StageEvent.CANCEL, outcome.reason, detail=detail, also=also)
         return Verdict(StageEvent.FAIL, outcome.reason, detail=detail, also=also)
 
     async def _end_released_hold(self, deployment: Deployment) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seamless.config.aws import Aws, EcsService, EnvironmentSettings, Place
+from seamless.config.aws import Aws, EcsSettings, EnvironmentSettings, Place
 from seamless.config.github import Git, GitHub
 from seamless.config.loading import Config, Source, config_from, load_config
 from seamless.config.models import (
@@ -32,7 +32,7 @@ __all__ = [
     "Build",
     "Config",
     "DeployParameters",
-    "EcsService",
+    "EcsSettings",
     "EnvironmentSettings",
     "Git",
     "GitHub",

@@ -52,7 +52,7 @@ class EnvironmentSettings(Aws):
         return self
 
 
-class EcsService(Aws):
+class EcsSettings(Aws):
     """What an `ecs` environment has to know of a service. Its task definition lives in ECS.
 
     `cluster`, and the keys of `[aws]`, are for a service that is not where its environment is: in a cluster of its own,
@@ -84,9 +84,9 @@ def laid_over(*layers: Aws) -> Aws:
     return found
 
 
-def place_of(aws: Aws, environment: Environment, settings: EnvironmentSettings, own: EcsService | None) -> Place:
+def place_of(aws: Aws, environment: Environment, settings: EnvironmentSettings, own: EcsSettings | None) -> Place:
     """Where an environment is in ECS, or a service of it by its `own` table. A cluster that nothing names has the
     environment's name.
     """
-    own = own or EcsService()
+    own = own or EcsSettings()
     return Place(laid_over(aws, settings, own), own.cluster or settings.cluster or environment.value)

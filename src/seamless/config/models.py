@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, Field, field_validator
 
 from seamless.config import values as v
-from seamless.config.aws import Aws, EcsService, EnvironmentSettings
+from seamless.config.aws import Aws, EcsSettings, EnvironmentSettings
 from seamless.config.github import Git, GitHub
 from seamless.config.notify import Notify
 from seamless.config.secret import Secret, SecretRef
@@ -96,7 +96,7 @@ class ServiceEnvironment(Table):
     )
     health: v.HealthPath | None = Field(default=None, description="answers 2xx or 3xx when the service is well")
     limits: LimitOverrides = Field(default=LimitOverrides(), description="limits of the deployed container")
-    ecs: EcsService = Field(default=EcsService(), description="the service in this environment's ECS cluster")
+    ecs: EcsSettings = Field(default=EcsSettings(), description="the service in this environment's ECS cluster")
 
 
 class DeployParameters(Table):
@@ -112,7 +112,7 @@ class DeployParameters(Table):
     publish: int | None
     health: str
     limits: Limits
-    ecs: EcsService
+    ecs: EcsSettings
     task_env: dict[str, str]
     task_secrets: dict[str, Secret]
 
@@ -187,7 +187,7 @@ class Parameters(Table):
         default=None, description="the port of the host that leads to it; each container needs one of its own"
     )
     health: v.HealthPath = Field(default="", description="answers 2xx or 3xx when the service is well; empty: it runs")
-    ecs: EcsService = Field(default=EcsService(), description="the service in an ECS cluster")
+    ecs: EcsSettings = Field(default=EcsSettings(), description="the service in an ECS cluster")
     environments: v.Sorted[v.EnvironmentName, ServiceEnvironment] = Field(
         default={}, description="what differs in `staging` or `production`"
     )

@@ -5,6 +5,7 @@ tests        {"tests", "failed", "skipped", "failures": [{"name", "message"}]}
 peers        [{"compose_service", "service", "commit", "digest", "source"}]
 address      where the deployed service answers
 explanation  lines, why a deployment failed
+unproven     why nobody can see that what was deployed runs
 kept_from    the run whose result was kept
 """
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from seamless.wire import StageJSON
 
 _SHOWN_FAILURES = 5
+_INDENT_MAX = 8
 
 
 def notes(stage: StageJSON) -> list[str]:
@@ -96,4 +98,9 @@ def explanation(stage: StageJSON) -> list[str]:
     """The lines that explain a failed deployment or build."""
     found = stage["detail"].get("explanation")
     lines = [found] if isinstance(found, str) else found if isinstance(found, Sequence) else []
-    return [plain(line) for text in lines for line in str(text).splitlines()]
+    return [_indent(line) + plain(line) for text in lines for line in str(text).splitlines()]
+
+
+def _indent(line: str) -> str:
+    """The spaces that a line begins with, as far as they say what belongs to what."""
+    return " " * min(len(line) - len(line.lstrip(" ")), _INDENT_MAX)

@@ -171,9 +171,12 @@ def _result(run: RunJSON) -> str | None:
     """What a successful run changed: the last environment that it deployed to."""
     for stage in reversed(run["stages"]):
         if stage["name"].startswith("deploy_") and stage["state"] == "success":
+            environment = stage["name"].removeprefix("deploy_")
+            if unproven := stage["detail"].get("unproven"):
+                return f"{environment} has {short(run['commit'])}; {unproven}"
             address = stage["detail"].get("address")
             where = f" at {address}" if address else ""
-            return f"{stage['name'].removeprefix('deploy_')} runs {short(run['commit'])}{where}"
+            return f"{environment} runs {short(run['commit'])}{where}"
     return None
 
 

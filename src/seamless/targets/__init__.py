@@ -7,8 +7,9 @@ request and the stored journal, and the target goes on from the recorded step: n
 The agent guarantees that at most one `deploy` runs for a service and environment.
 
 Cancellation: the agent sets `request.cancel` (an asyncio.Event). The target then stops, rolls back,
-follows that to its end, and returns ROLL_BACK or FAIL. The task itself is cancelled only when the
-agent stops; the target must leave everything as it is then.
+follows that to its end, and returns ROLL_BACK or FAIL, with what became of it as the reason: who
+cancelled it and why, the agent knows. The task itself is cancelled only when the agent stops; the
+target must leave everything as it is then.
 """
 
 from __future__ import annotations
@@ -74,7 +75,12 @@ class DeployOutcome:
 
     event: DeploymentEvent
     reason: str | None = None  # one line; for COMPLETE e.g. "healthy after 1.2 s, gap 0.3 s"
-    detail: Mapping[str, Any] = field(default_factory=dict)  # "address", "gap_s", "explanation": [lines]
+    detail: Mapping[str, Any] = field(default_factory=dict)  # "address", "gap_s", "explanation": [lines], "unproven"
+
+
+def after(reason: str | None, said: str) -> str:
+    """Why a deployment failed and what became of it, in one line; only that when it was cancelled (`reason` None)."""
+    return said if reason is None else f"{reason}; {said}"
 
 
 Log = Callable[[str], Awaitable[None]]  # appends one line to the stage's log

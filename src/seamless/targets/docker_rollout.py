@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from seamless.crashpoints import crash_point
 from seamless.errors import StorageError, UnavailableError
-from seamless.targets import DeployOutcome, DeployRequest, Journal, Log, stopwatch
+from seamless.targets import DeployOutcome, DeployRequest, Journal, Log, after, stopwatch
 from seamless.targets.docker_engine import Engine, EngineRefusalError
 from seamless.targets.docker_plan import (
     BACK,
@@ -50,10 +50,11 @@ _LINES: Final = 20
 
 
 class _FailureError(Exception):
-    """The new release does not come to be; the message is the reason so far."""
+    """The new release does not come to be. `reason` is None when somebody cancelled it."""
 
-    def __init__(self, reason: str, *, evidence: str | None = None) -> None:
+    def __init__(self, reason: str | None, *, evidence: str | None = None) -> None:
         super().__init__(reason)
+        self.reason = reason
         self.evidence = [evidence] if evidence else []
 
 
@@ -133,7 +134,7 @@ class Rollout:
             if step in done:
                 continue
             if step not in COMMITTED and step not in BACK and self._request.cancel.is_set():
-                raise _FailureError("cancelled")
+                raise _FailureError(None)
             crash_point(f"deploy.docker.{step}:before_effect")
             try:
                 found = await self._steps[step]()
@@ -167,7 +168,7 @@ class Rollout:
             if pull.done():
                 await pull
             elif cancelled.done():
-                raise _FailureError("cancelled")
+                raise _FailureError(None)
             else:
                 raise _FailureError(f"the image was not pulled within {self._request.deadline_s:g} s")
         except EngineRefusalError as error:
@@ -227,7 +228,7 @@ class Rollout:
             raise _FailureError(f"not healthy: {verdict.said}")
         evidence = f"{verdict.said}, asked {verdict.attempts} times"
         if verdict.cancelled:
-            raise _FailureError("cancelled", evidence=evidence)
+            raise _FailureError(None, evidence=evidence)
         raise _FailureError(f"not healthy after {self._request.deadline_s:g} s: {verdict.said}", evidence=evidence)
 
     async def _stop_old(self) -> None:
@@ -264,9 +265,9 @@ class Rollout:
         if isinstance(failure, EngineRefusalError):
             reason, evidence = f"the engine refuses: {failure.message}", []
         else:
-            reason, evidence = str(failure), failure.evidence
+            reason, evidence = failure.reason, failure.evidence
         explanation = [*evidence, *await self.explain()]
-        await self._log(f"{reason}: going back")
+        await self._log(f"{'cancelled' if reason is None else reason}: going back")
         await self._journal.record(failure={"reason": reason, "explanation": explanation}, back_clock=stopwatch.read())
 
     async def _back_out(self) -> DeployOutcome:
@@ -276,16 +277,17 @@ class Rollout:
         failure = self._journal.get("failure")
         detail: dict[str, Any] = {"explanation": failure["explanation"]}
         if self._plan.old is None:
-            reason = f"{failure['reason']}; there is nothing to go back to"
+            reason = after(failure["reason"], "there is nothing to go back to")
             return await self._conclude(DeploymentEvent.FAIL, reason, detail)
         release = self._plan.old_release
         if not self._facts.get("old_healthy"):
             trouble = self._facts.get("old_trouble", "the engine does not say")
-            reason = f"{failure['reason']}; went back to {release}, which is not healthy either: {trouble}"
+            reason = after(failure["reason"], f"went back to {release}, which is not healthy either: {trouble}")
             return await self._conclude(DeploymentEvent.FAIL, reason, detail)
         if (gap_s := self._facts.get("gap_s")) is not None:
             detail["gap_s"] = gap_s
-        return await self._conclude(DeploymentEvent.ROLL_BACK, f"{failure['reason']}; rolled back to {release}", detail)
+        reason = after(failure["reason"], f"rolled back to {release}")
+        return await self._conclude(DeploymentEvent.ROLL_BACK, reason, detail)
 
     async def _discard(self) -> None:
         for name in (self._trial, self._name):

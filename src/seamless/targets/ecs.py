@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from seamless.aws.sessions import Account
 from seamless.config import Aws
 from seamless.errors import SeamlessError, UnavailableError
 from seamless.model import Deployment, DigestKind, Environment, ImageRef
@@ -26,7 +27,7 @@ from seamless.targets.ecs_plan import (
 )
 from seamless.targets.ecs_preparing import Platforms, Preparing, made_by
 from seamless.targets.ecs_rollout import EcsRollout
-from seamless.targets.ecs_service import Account, EcsService
+from seamless.targets.ecs_service import EcsService
 from seamless.targets.ecs_sight import Ours, State, look, primary_of
 from seamless.targets.ecs_spec import Spec, Timing
 from seamless.targets.ecs_trail import who_updated

@@ -70,7 +70,7 @@ class BackOut:
         except HostError:  # our own journal's
             raise
         except SeamlessError as error:
-            await self._log(f"{error.message}: the deployment cannot be stopped so")
+            await self._log(f"the deployment cannot be stopped: {error.reason}")
             return False
         await self._log("asked ECS to stop the deployment and to roll back")
         await self._journal.record(back={"by": "stop"})
@@ -122,12 +122,14 @@ class BackOut:
                 steady = steady + 1 if primary.stable else 0
                 name = short_name(primary.definition)
                 if steady >= _SURE:
-                    return DeploymentEvent.ROLL_BACK, f"rolled back to {name}"
+                    by_ecs = self._journal.get("back")["by"] == "ecs"
+                    return DeploymentEvent.ROLL_BACK, f"{'ECS ' if by_ecs else ''}rolled back to {name}"
                 if primary.state == "FAILED":
                     return DeploymentEvent.FAIL, f"went back to {name}, which ECS gave up as well"
             if self._left_s() <= 0:
                 if primary is None or primary.definition == self._ours.definition:
-                    return DeploymentEvent.FAIL, "ECS has not rolled it back"
+                    name = short_name(self._ours.definition)
+                    return DeploymentEvent.FAIL, f"{name} is still in force: ECS has not rolled it back"
                 name = short_name(primary.definition)
                 return DeploymentEvent.FAIL, f"went back to {name}, which is not stable either: {primary.counts}"
             await self._timing.pause()

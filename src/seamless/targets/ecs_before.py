@@ -15,6 +15,7 @@ from seamless.targets.ecs_service import EcsService, log_stream
 from seamless.targets.ecs_spec import Spec, Timing
 
 _PAGES: Final = 20  # of a log that are read at a time
+_STOPS_S: Final = 150.0  # in which a task that was told to stop has ended: Fargate kills it after 120 s at the latest
 # What a service and RunTask call alike.
 _SHARED: Final = ("launchType", "capacityProviderStrategy", "platformVersion", "networkConfiguration")
 
@@ -55,7 +56,7 @@ class BeforeDeploy:
 
     async def _start(self) -> str:
         """At most one task, however often the agent dies here: the token stands for this deployment."""
-        await self._journal.record(before_clock=self._timing.read())
+        await self._elapsed_s("before_clock")
         service = await self._ecs.describe()
         crash_point("deploy.ecs.task:before_effect")
         answer = await self._ecs.run_task(
@@ -71,10 +72,8 @@ class BeforeDeploy:
         )
         crash_point("deploy.ecs.task:after_effect")
         if not answer["tasks"]:
-            failures = "; ".join(
-                f"{each.get('reason')}: {each.get('detail') or each.get('arn')}" for each in answer.get("failures", [])
-            )
-            raise StageError(f"the task before the deploy was not started: {failures or 'ECS does not say why'}")
+            failures = "; ".join(_failure(each) for each in answer.get("failures", []))
+            raise StageError(f"before_deploy was not started: {failures or 'ECS does not say why'}")
         task = str(answer["tasks"][0]["taskArn"])
         await self._journal.record(task=task)
         await self._log(f"before_deploy runs as task {short_name(task)}")
@@ -95,25 +94,55 @@ class BeforeDeploy:
                 if found[0]["lastStatus"] == "STOPPED" or own.get("lastStatus") == "STOPPED":
                     await self._tell(stream)
                     return await self._judge(task, found[0], own)
-            if self._request.cancel.is_set():
-                await self._ecs.stop_task(task, "cancelled in Seamless")
-                raise StageError("cancelled")
-            if self._left_s - (self._timing.elapsed_s(self._journal.get("before_clock")) or 0.0) <= 0:
-                if blind is not None:
-                    raise StageError(f"{blind.message}: what became of the task {short_name(task)} is not known")
-                await self._ecs.stop_task(task, "timed out in Seamless")
-                raise StageError(f"before_deploy timed out after {self._left_s:g} s")
+            if (why := await self._why_to_stop()) is not None:
+                if not (found and found[0].get("desiredStatus") == "STOPPED"):
+                    await self._stop(task, why)
+                if await self._elapsed_s("before_stop_clock") > _STOPS_S:
+                    unread = "" if blind is None else f": {blind.message}"
+                    raise StageError(f"{why}, and whether its task {short_name(task)} has ended is not known{unread}")
             await self._timing.pause(self._request.cancel)
+
+    async def _why_to_stop(self) -> str | None:
+        """Why the task is not waited for any longer; the same from the first time on."""
+        if (known := self._journal.get("before_stop")) is not None:
+            return str(known)
+        if self._request.cancel.is_set():
+            why = "before_deploy was stopped"
+        elif await self._elapsed_s("before_clock") >= self._left_s:
+            why = f"before_deploy timed out after {self._left_s:g} s"
+        else:
+            return None
+        await self._journal.record(before_stop=why)
+        return why
+
+    async def _elapsed_s(self, clock: str) -> float:
+        """Since it was asked for first. A clock that stopped with a boot of the host begins anew."""
+        elapsed_s = self._timing.elapsed_s(self._journal.get(clock))
+        if elapsed_s is None:
+            await self._journal.record(**{clock: self._timing.read()})
+        return elapsed_s or 0.0
+
+    async def _stop(self, task: str, why: str) -> None:
+        """Asks for it; may be repeated. Raises StageError when ECS refuses."""
+        try:
+            await self._ecs.stop_task(task, f"Seamless: {why}")
+        except UnavailableError:  # asked again at the next look
+            return
+        except SeamlessError as error:
+            raise StageError(f"{why}, and its task {short_name(task)} cannot be stopped: {error.reason}") from error
 
     async def _judge(self, task: str, found: Mapping[str, Any], own: Mapping[str, Any]) -> None:
         code = own.get("exitCode")
         if found["lastStatus"] != "STOPPED":  # its sidecars would go on for ever
             await self._ecs.stop_task(task, "its own container has ended")
-        if code == 0:
+        why = self._journal.get("before_stop")
+        if code == 0 and why is None:
             await self._log("before_deploy: exit code 0")
             return
         for line in task_lines(found):
             await self._log(line)
+        if why is not None:
+            raise StageError(str(why) if code is None else f"{why}: exit code {code}")
         if code is None:
             cause = cause_of([found], [], self._container) or found.get("stoppedReason") or "it never started"
             raise StageError(f"before_deploy: {cause}")
@@ -139,6 +168,12 @@ class BeforeDeploy:
             token = following
             self._token = following
             await self._journal.record(before_log=following)
+
+
+def _failure(failure: Mapping[str, Any]) -> str:
+    """Of RunTask: "RESOURCE:MEMORY", with what ECS adds to it."""
+    more = failure.get("detail") or failure.get("arn")
+    return f"{failure.get('reason')}: {more}" if more else str(failure.get("reason"))
 
 
 def _of_name(task: Mapping[str, Any], container: str) -> Mapping[str, Any]:

@@ -56,10 +56,29 @@ def container_end(container: Mapping[str, Any]) -> str | None:
 
 def task_lines(task: Mapping[str, Any]) -> list[str]:
     """A stopped task: its code and reason, and each container that did not end well."""
+    return _lines_of_alike([task])
+
+
+def tasks_lines(tasks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Stopped tasks, newest first; those that ended alike are told once."""
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for task in tasks:
+        groups.setdefault(tuple(_ends(task)), []).append(task)
+    return [line for alike in groups.values() for line in _lines_of_alike(alike)]
+
+
+def _lines_of_alike(tasks: Sequence[Mapping[str, Any]]) -> list[str]:
+    how, *containers = _ends(tasks[0])
+    name = short_name(tasks[0]["taskArn"])
+    which = f"task {name}" if len(tasks) == 1 else f"{len(tasks)} tasks, last {name}"
+    return [f"{which}: {how}", *(f"  {end}" for end in containers)]
+
+
+def _ends(task: Mapping[str, Any]) -> list[str]:
+    """How a task ended, then each container that did not end well."""
     code = task.get("stopCode") or task.get("lastStatus", "STOPPED")
-    lines = [f"task {short_name(task['taskArn'])}: {code}: {task.get('stoppedReason') or 'no reason given'}"]
     ends = (container_end(each) for each in task.get("containers", []))
-    return lines + [f"  {end}" for end in ends if end is not None]
+    return [f"{code}: {task.get('stoppedReason') or 'no reason given'}", *(end for end in ends if end is not None)]
 
 
 def cause_of(tasks: Sequence[Mapping[str, Any]], said: Sequence[str], own: str) -> str | None:
@@ -109,7 +128,7 @@ async def explain(
     alarms: list[str] = []
     try:
         known = await ecs.service_deployment(definition["taskDefinitionArn"], since) or {}
-        lines += _of_service_deployment(known)
+        lines += _of_service_deployment(known, said)
         alarms = _alarms(known)
     except SeamlessError as error:
         lines.append(f"not read: {error.message}")
@@ -121,23 +140,24 @@ async def explain(
     except SeamlessError as error:
         tasks = []
         lines.append(f"not read: {error.message}")
-    for task in tasks:
-        lines += task_lines(task)
+    lines += tasks_lines(tasks)
     if tasks:
         lines += await last_lines(ecs, definition, container, tasks[0]["taskArn"])
     cause = f"the alarm {', '.join(alarms)} went off" if alarms else cause_of(tasks, said, container)
     return Explanation(cause, lines)
 
 
-def _of_service_deployment(known: Mapping[str, Any]) -> list[str]:
+def _of_service_deployment(known: Mapping[str, Any], said: Sequence[str]) -> list[str]:
     lines = []
-    if known.get("statusReason"):
+    if known.get("statusReason") and known["statusReason"] not in said:
         lines.append(f"ECS: {known.get('status')}: {known['statusReason']}")
     if (known.get("rollback") or {}).get("reason"):
         lines.append(f"ECS rolled back: {known['rollback']['reason']}")
     breaker = known.get("deploymentCircuitBreaker") or {}
     if breaker.get("status") == "TRIGGERED":
-        lines.append(f"circuit breaker: {breaker.get('failureCount')} failures, {breaker.get('threshold')} allowed")
+        lines.append(
+            f"circuit breaker: {breaker.get('failureCount')} failed tasks, its threshold is {breaker.get('threshold')}"
+        )
     return lines + [f"alarm: {name}" for name in _alarms(known)]
 
 

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from seamless.aws.errors import AwsDeniedError, AwsError
+from seamless.aws.sessions import Account
 from seamless.errors import StageError
-from seamless.targets.ecs_service import Account, Arn
+from seamless.targets.ecs_service import Arn
 
 _COLONS_IN_SECRET = 6  # arn:aws:secretsmanager:<region>:<account>:secret:<name>, then perhaps :<key>:<stage>:<version>
 

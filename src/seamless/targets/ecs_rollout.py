@@ -13,8 +13,8 @@ from typing import Any, Final, TypeVar
 
 from seamless.aws.errors import AwsExpiredError, AwsThrottledError
 from seamless.crashpoints import crash_point
-from seamless.errors import HostError, SeamlessError, StageError, UnavailableError
-from seamless.targets import DeployOutcome, DeployRequest, Journal, Log
+from seamless.errors import HostError, SeamlessError, UnavailableError
+from seamless.targets import DeployOutcome, DeployRequest, Journal, Log, after
 from seamless.targets.ecs_back import BackOut
 from seamless.targets.ecs_before import BeforeDeploy
 from seamless.targets.ecs_explain import Explanation, explain
@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 _SURE: Final = 3  # answers in a row that must say the same before something is believed that stale ones could say
 _OVER: Final = ("STOP", "ROLLBACK")  # beginnings of the statuses of a deployment that did not stay
+_GAVE_UP: Final = "ECS gave the deployment up"
 _ROLLBACK_BEGINS_S: Final = 20.0  # in which ECS's own rollback shows up after it gave a deployment up
 
 
@@ -37,11 +38,19 @@ class BlindError(Exception):
     """ECS could not be read until the deadline; the message says what it, or the way to it, answered last."""
 
 
-class FailureError(Exception):
-    """The deployment failed. `by_ecs`: ECS itself puts back what ran before."""
+class CancelRequestedError(Exception):
+    """Somebody cancelled the deployment before the service was changed."""
 
-    def __init__(self, reason: str, explanation: Explanation, *, by_ecs: bool = False) -> None:
+
+class FailureError(Exception):
+    """The deployment failed, or somebody cancelled it: then `reason` is None.
+
+    `by_ecs`: ECS itself puts back what ran before.
+    """
+
+    def __init__(self, reason: str | None, explanation: Explanation, *, by_ecs: bool = False) -> None:
         super().__init__(reason)
+        self.reason = reason
         self.explanation = explanation
         self.by_ecs = by_ecs
 
@@ -64,19 +73,19 @@ class EcsRollout:
         """The verdict. Cancelling the task leaves everything as it is, to be gone on with."""
         if recorded := self._journal.get("outcome"):
             return DeployOutcome(DeploymentEvent(recorded["event"]), recorded["reason"], recorded["detail"])
-        await self._start("clock")
-        if self._journal.get("submitting") is None:
-            try:
-                await self._before_the_service()
-            except HostError:  # our own journal's
-                raise
-            except SeamlessError as error:
-                reason = error.reason
-                return await self._conclude(DeploymentEvent.FAIL, f"{reason}; the service was not changed")
-        self._prepared = Prepared.from_json(self._journal.get("plan"))
-        self._progress = Progress(self._ecs, self._journal, self._log, self._prepared.since)
         try:
+            if self._journal.get("submitting") is None:
+                try:
+                    await self._before_the_service()
+                except HostError:  # our own journal's
+                    raise
+                except SeamlessError as error:
+                    return await self._unchanged(error.reason)
+            self._prepared = Prepared.from_json(self._journal.get("plan"))
+            self._progress = Progress(self._ecs, self._journal, self._log, self._prepared.since)
             return await self._with_the_service()
+        except CancelRequestedError:
+            return await self._unchanged(None)
         except BlindError as blind:
             await self._log(f"{blind}: what the service runs cannot be read")
             return DeployOutcome(DeploymentEvent.LOSE_SIGHT, str(blind))
@@ -123,15 +132,16 @@ class EcsRollout:
 
     def _refuse_if_cancelled(self) -> None:
         if self._request.cancel.is_set():
-            raise StageError("cancelled")
+            raise CancelRequestedError
 
     # The service
 
     async def _with_the_service(self) -> DeployOutcome:
+        await self._start("clock")
         if self._journal.get("ours") is None:
             refused = await self._submit()
             if refused is not None:
-                return await self._conclude(DeploymentEvent.FAIL, f"{refused}; the service was not changed")
+                return await self._unchanged(refused)
         self._ours = Ours(**self._journal.get("ours"))
         if self._journal.get("failure") is None:
             try:
@@ -153,8 +163,7 @@ class EcsRollout:
                 await self._wait_out(UnavailableError("ECS does not show the deployment that it accepted"))
                 continue
             if found is None:
-                if self._request.cancel.is_set():
-                    return "cancelled"
+                self._refuse_if_cancelled()
                 crash_point("deploy.ecs.update:before_effect")
                 try:
                     service = await self._ecs.update(definition)
@@ -227,13 +236,13 @@ class EcsRollout:
                 case State.COMPLETED if sight.mine is not None:
                     return await self._complete(sight.mine)
                 case State.FAILED if not await self._ecs_rolls_back(service):
-                    raise await self._failure(service, "ECS gave the deployment up")
+                    raise await self._failure(service, _GAVE_UP)
                 case State.ROLLING_BACK | State.ROLLED_BACK if sure:
-                    raise await self._failure(service, "ECS rolled the deployment back", by_ecs=True)
+                    raise await self._rolled_back(service)
                 case State.SUPERSEDED if sure:
                     return await self._superseded(service, sight)
             if self._request.cancel.is_set():
-                raise await self._failure(service, "cancelled", cancelled=True)
+                raise FailureError(None, await self._explain(service))
             if self._remaining_s("clock") <= 0:
                 reason = f"not stable after {self._request.deadline_s:g} s"
                 raise await self._failure(service, f"{reason}: {_counts(sight)}")
@@ -254,27 +263,28 @@ class EcsRollout:
     async def _complete(self, mine: Part) -> DeployOutcome:
         name = short_name(self._ours.definition)
         if mine.desired == 0:
-            reason = f"{name} is in force; the service is scaled to 0, so nothing runs that could prove it"
-        else:
-            tasks = "1 task runs" if mine.running == 1 else f"{mine.running} tasks run"
-            reason = f"{tasks} {name} after {self._timing.elapsed_s(self._journal.get('clock')) or 0.0:.0f} s"
-        return await self._conclude(DeploymentEvent.COMPLETE, reason)
+            unproven = "the service is scaled to 0, so nothing runs that could prove it"
+            return await self._conclude(DeploymentEvent.COMPLETE, f"{name} is in force; {unproven}", unproven=unproven)
+        tasks = "1 task runs" if mine.running == 1 else f"{mine.running} tasks run"
+        took_s = self._timing.elapsed_s(self._journal.get("clock")) or 0.0
+        return await self._conclude(DeploymentEvent.COMPLETE, f"{tasks} {name} after {took_s:.0f} s")
 
     async def _superseded(self, service: Mapping[str, Any], sight: Sight) -> DeployOutcome:
         known = await self._known_by_list(self._ours.definition)
         if known is not None and known.startswith(_OVER):  # further back than what ran before
-            raise await self._failure(service, "ECS rolled the deployment back", by_ecs=True)
+            raise await self._rolled_back(service)
         who = await self._preparing.who_made(sight.primary.definition)
         reason = f"another deployment took its place: {short_name(sight.primary.definition)}{who}"
         return await self._conclude(DeploymentEvent.SUPERSEDE, reason)
 
-    async def _failure(
-        self, service: Mapping[str, Any], reason: str, *, by_ecs: bool = False, cancelled: bool = False
-    ) -> FailureError:
+    async def _failure(self, service: Mapping[str, Any], reason: str) -> FailureError:
         told = await self._explain(service)
-        return FailureError(
-            reason if cancelled or told.cause is None else f"{told.cause}; {reason}", told, by_ecs=by_ecs
-        )
+        return FailureError(reason if told.cause is None else f"{told.cause}; {reason}", told)
+
+    async def _rolled_back(self, service: Mapping[str, Any]) -> FailureError:
+        """By ECS, which `BackOut` follows and tells."""
+        told = await self._explain(service)
+        return FailureError(told.cause or _GAVE_UP, told, by_ecs=True)
 
     async def _explain(self, service: Mapping[str, Any]) -> Explanation:
         try:
@@ -296,7 +306,7 @@ class EcsRollout:
 
     async def _record_failure(self, failure: FailureError) -> None:
         await self._journal.record(
-            failure={"reason": str(failure), "explanation": failure.explanation.lines, "by_ecs": failure.by_ecs},
+            failure={"reason": failure.reason, "explanation": failure.explanation.lines, "by_ecs": failure.by_ecs},
             back_clock=self._timing.read(),
         )
 
@@ -305,7 +315,7 @@ class EcsRollout:
         failure = self._journal.get("failure")
         back = BackOut(self._ecs, self._ours, self._journal, self._log, self._timing, self._read, self._back_left_s)
         event, said = await back.run(self._progress, self._prepared.since, by_ecs=failure["by_ecs"])
-        return await self._conclude(event, f"{failure['reason']}; {said}", failure["explanation"])
+        return await self._conclude(event, after(failure["reason"], said), explanation=failure["explanation"])
 
     def _back_left_s(self) -> float:
         return self._remaining_s("back_clock")
@@ -343,10 +353,10 @@ class EcsRollout:
     def _remaining_s(self, clock: str) -> float:
         return self._request.deadline_s - (self._timing.elapsed_s(self._journal.get(clock)) or 0.0)
 
-    async def _conclude(
-        self, event: DeploymentEvent, reason: str, explanation: list[str] | None = None
-    ) -> DeployOutcome:
-        detail: dict[str, Any] = {"explanation": explanation or []}
+    async def _unchanged(self, reason: str | None) -> DeployOutcome:
+        return await self._conclude(DeploymentEvent.FAIL, after(reason, "the service was not changed"))
+
+    async def _conclude(self, event: DeploymentEvent, reason: str, **detail: Any) -> DeployOutcome:
         plan, definition = self._journal.get("plan"), self._journal.get("definition")
         if plan is not None and definition is not None:
             detail |= {

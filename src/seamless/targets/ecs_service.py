@@ -10,9 +10,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from seamless.aws.errors import AwsError
+from seamless.aws.sessions import Account
 from seamless.errors import StageError
 from seamless.targets.ecs_plan import short_name, tags_of
 
@@ -23,18 +24,6 @@ _BUSY_PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)
 _TASKS_SHOWN: Final = 5
 _TASKS_MAX: Final = 100  # of one DescribeTasks
 _DESCRIBED_MAX: Final = 20  # of one DescribeServiceRevisions
-
-
-class Account(Protocol):
-    """`aws.sessions.Account`."""
-
-    async def call(
-        self, service: str, operation: str, /, *, once: bool = False, **parameters: Any
-    ) -> dict[str, Any]: ...
-
-    async def pages(self, service: str, operation: str, key: str, /, **parameters: Any) -> list[Any]: ...
-
-    async def region(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)

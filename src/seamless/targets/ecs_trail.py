@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from seamless.aws.sessions import Account
 from seamless.errors import SeamlessError
 from seamless.targets.ecs_plan import short_name
-from seamless.targets.ecs_service import Account
 
 _LOOKED_AT: Final = 50
 
