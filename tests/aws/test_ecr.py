@@ -18,6 +18,7 @@ from harness.engine import docker
 from harness.registry import LocalRegistry, local_registry
 from seamless.agent.registries import Registries
 from seamless.aws.ecr import Ecr, region_of
+from seamless.aws.errors import AwsError
 from seamless.aws.sessions import Clouds
 from seamless.config import Aws, Config, Parameters, config_from
 from seamless.errors import RefusedError, UnavailableError
@@ -61,7 +62,7 @@ def test_a_repository_is_made_at_the_first_push_and_left_alone_then(moto: Moto, 
     async def ready() -> tuple[bool, str]:
         found = await registries.of_service(parameters(known))
         assert found is not None
-        return await registries.ready(found, "web", ["abc", "abc-7"])
+        return await registries.ready(found, "web", ["abc", "abc-7"], since=datetime.now(UTC) + timedelta(hours=1))
 
     assert asyncio.run(ready()) == (True, "abc")
     (made,) = moto.called("CreateRepository")
@@ -118,6 +119,17 @@ def test_images_are_deleted_by_tag(moto: Moto, clouds: Clouds, access: Aws) -> N
     with pytest.raises(UnavailableError):
         asyncio.run(registries.delete([image("ccc", third)]))
     assert tags() == ["ccc", "v1.0-by-hand"]
+
+
+def test_a_repository_that_was_made_by_a_run_that_died_gets_its_lifecycle_policy(
+    moto: Moto, clouds: Clouds, access: Aws
+) -> None:
+    ecr, begun = Ecr(clouds), datetime.now(UTC)
+    moto.refuse("PutLifecyclePolicy", Refusal("InvalidParameterException"))
+    with pytest.raises(AwsError):
+        asyncio.run(ecr.ensure(access, "web", begun))
+    assert asyncio.run(ecr.ensure(access, "web", begun)) is False
+    assert "untrusted-" in moto.client("ecr").get_lifecycle_policy(repositoryName="web")["lifecyclePolicyText"]
 
 
 def authorize(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
@@ -192,7 +204,7 @@ def test_an_image_is_pushed_with_ecrs_token_and_named_by_the_digest_of_the_push(
         found = await registries.of_service(parameters(known))
         assert found is not None
         assert found.prefix == behind_ecr.host
-        made, tag = await registries.ready(found, "web", ["abc"])
+        made, tag = await registries.ready(found, "web", ["abc"], since=datetime.now(UTC))
         assert made
         repository = f"{found.prefix}/web"
         docker("tag", busybox_image, f"{repository}:{tag}")

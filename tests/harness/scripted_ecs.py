@@ -251,7 +251,7 @@ class ScriptedEcs:
         if asked["cluster"] != "prod":
             raise RefusalError("ClusterNotFoundException", "Cluster not found.")
         self.now += self.tick_s
-        if asked["services"] != ["web"]:
+        if "web" not in asked["services"]:
             return {"services": [], "failures": [{"reason": "MISSING"}]}
         self._reads += 1
         if self._stale is not None and self._reads in self.stale_at:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,8 +66,8 @@ class ScriptedTarget:
     async def difference(self, request: DeployRequest) -> list[str]:
         return []
 
-    async def drift(self, deployment: Deployment, settings: Mapping[str, Any]) -> str | None:
-        return None
+    async def drift(self, current: Sequence[tuple[Deployment, Mapping[str, Any]]]) -> list[str | None]:
+        return [None for _ in current]
 
     async def reconcile(self, deployment: Deployment, settings: Mapping[str, Any]) -> DeployOutcome:
         self._reach()

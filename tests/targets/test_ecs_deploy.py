@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import pytest
 
 from harness.ecs_rows import BACK, HEALTHY, Row, Stopped
 from harness.scripted_ecs import ScriptedEcs
+from seamless.errors import StageError
 from seamless.model import Deployment, Environment, Trigger, utc_now
 from seamless.targets.ecs_explain import tasks_lines
 from seamless.targets.ecs_plan import tags_of
@@ -580,25 +582,44 @@ def test_a_permission_that_lacks_is_named(operation: str, healthy: Player) -> No
 def test_what_the_service_runs_is_told_and_who_put_it_there(healthy: Player) -> None:
     request = healthy.request()
 
-    async def current() -> tuple[str | None, int | None, str | None, bool]:
+    async def current() -> tuple[str | None, int | None, bool]:
         release = await healthy.target.current("web", Environment.PRODUCTION, request.settings)
         assert release is not None
-        return release.image.digest, release.deployment, release.changed_by, release.healthy
+        return release.image.digest, release.deployment, release.healthy
 
-    assert asyncio.run(current()) == (f"sha256:{'0' * 64}", None, "web:1 registered by user/dana", True)
+    def drift() -> str | None:
+        (told,) = asyncio.run(healthy.target.drift([(recorded(healthy), request.settings)]))
+        return told
+
+    assert asyncio.run(current()) == (f"sha256:{'0' * 64}", None, True)
     healthy.deploy()
-    assert asyncio.run(current())[:3] == (image(1).digest, 1, "web:2 deployed by web-1 (0000001)")
+    assert asyncio.run(current())[:2] == (image(1).digest, 1)
+    assert drift() is None
     trail = {"cluster": "prod", "service": "web"}
     healthy.ecs.trail = [
         {"Username": "robin", "CloudTrailEvent": '{"requestParameters": {"cluster": "prod", "service": "other"}}'},
         {"Username": "dana", "CloudTrailEvent": f'{{"requestParameters": {str(trail).replace(chr(39), chr(34))}}}'},
     ]
     healthy.ecs.deploy_from_outside()
-    drift = "runs web:3 registered by user/dana, and web-1 deployed web:2"
-    assert asyncio.run(healthy.target.drift(recorded(healthy), request.settings)) == drift
+    assert drift() == "runs web:3 registered by user/dana, and web-1 deployed web:2"
     healthy.ecs.definitions[-1]["registeredBy"] = ""
-    drift = "runs web:3, and web-1 deployed web:2; dana updated the service"
-    assert asyncio.run(healthy.target.drift(recorded(healthy), request.settings)) == drift
+    assert drift() == "runs web:3, and web-1 deployed web:2; dana updated the service"
+
+
+def test_many_services_are_asked_for_drift_ten_at_once(healthy: Player) -> None:
+    healthy.deploy()
+    mine = recorded(healthy)
+    others = [dataclasses.replace(mine, id=2 + number, service=f"other-{number}") for number in range(24)]
+    current = [(one, healthy.request(service=one.service).settings) for one in [mine, *others]]
+    healthy.ecs.requests.clear()
+    found = asyncio.run(healthy.target.drift(current))
+    assert found == [
+        None,
+        *(f"has no service {one.service} in the cluster prod any more, and web-1 deployed web:2" for one in others),
+    ]
+    assert [len(call["services"]) for call in healthy.ecs.calls("DescribeServices")] == [10, 10, 5]
+    with pytest.raises(StageError, match="there is no ECS cluster prd in eu-central-1"):
+        asyncio.run(healthy.target.drift([(mine, healthy.request(cluster="prd").settings)]))
 
 
 def test_the_difference_can_be_seen_without_deploying(healthy: Player) -> None:

@@ -41,7 +41,8 @@ async def perform_build(context: StageContext, resources: Resources) -> StageRes
         await clear_build(plan, work)
         raise InterruptedStageError("the agent was stopped during the build")
     if registry is not None and registry.access is not None:
-        made, tag = await resources.registries.ready(registry, run.service, _tags(plan, run, context.stage.attempt))
+        tags = _tags(plan, run, context.stage.attempt)
+        made, tag = await resources.registries.ready(registry, run.service, tags, since=run.created_at)
         plan = dataclasses.replace(plan, tag=tag)
         if made:
             await context.line(f"made the repository {plan.repository} in ECR")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from seamless.agent.access import Role
@@ -16,7 +17,7 @@ from seamless.agent.planning import stages_of
 from seamless.agent.resources import Resources
 from seamless.agent.triggers import branch_of
 from seamless.agent.workspaces import repository_of
-from seamless.config import Parameters
+from seamless.config import Config, Parameters, Place
 from seamless.errors import SeamlessError
 from seamless.model import (
     STAGE_ENVIRONMENT,
@@ -44,33 +45,39 @@ class Drift:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._known: dict[tuple[str, Environment], tuple[float, str | None]] = {}
+        self._known: dict[int, tuple[float, str | None]] = {}  # by deployment
 
-    async def look(self, services: Iterable[str]) -> None:
-        """Asks for all of them at once, so that `of` need not wait for one after the other."""
-        await asyncio.gather(*(self.of(service, environment) for service in services for environment in Environment))
-
-    async def of(self, service: str, environment: Environment) -> str | None:
-        """What runs there instead, and who put it there; why that cannot be read; or None."""
+    async def of(self, current: Iterable[Deployment]) -> dict[int, str | None]:
+        """Of deployments that succeeded last, by id: what runs there instead, and who put it there; why that cannot be
+        read; or None. Each place (a cluster in its account) is asked once for all that is there, all of them at once.
+        """
         config = self._resources.config()
-        target = self._resources.targets[config.environments[environment].target]
-        deployments = self._resources.store.deployments
-        current = await deployments.current(service, environment)
-        if current is None or await deployments.locked(service, environment) is not None:
-            return None
-        known = self._known.get((service, environment))
-        if known is not None and time.monotonic() - known[0] < _FRESH_S:
-            return known[1]
-        settings = settings_of(config, config.services[service], environment)
+        now = time.monotonic()
+        self._known = {one: known for one, known in self._known.items() if now - known[0] < _FRESH_S}
+        asked: defaultdict[tuple[str, Place], list[Deployment]] = defaultdict(list)
+        settled = []  # while a service is being deployed, that changes anyway
+        for deployment in current:
+            service, environment = deployment.service, deployment.environment
+            if await self._resources.store.deployments.locked(service, environment) is None:
+                settled.append(deployment.id)
+                if deployment.id not in self._known:
+                    place = config.place_of(environment, config.services[service])
+                    asked[config.environments[environment].target, place].append(deployment)
+        await asyncio.gather(*(self._ask(config, target, deployments) for (target, _), deployments in asked.items()))
+        return {one: self._known[one][1] for one in settled if one in self._known}
+
+    async def _ask(self, config: Config, target: str, deployments: list[Deployment]) -> None:
+        current = [(one, settings_of(config, config.services[one.service], one.environment)) for one in deployments]
+        found: Sequence[str | None]
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                found = await target.drift(current, settings)
+                found = await self._resources.targets[target].drift(current)
         except SeamlessError as error:
-            found = f"cannot be read: {error.message}"
+            found = [f"cannot be read: {error.message}"] * len(current)
         except TimeoutError:
-            found = f"cannot be read: no answer within {_PATIENCE_S:g} s"
-        self._known[service, environment] = (time.monotonic(), found)
-        return found
+            found = [f"cannot be read: no answer within {_PATIENCE_S:g} s"] * len(current)
+        now = time.monotonic()
+        self._known |= {one.id: (now, told) for one, told in zip(deployments, found, strict=True)}
 
 
 class Foresight:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -238,12 +238,19 @@ class Presenter:
 
     async def fleet(self) -> list[wire.ServiceStatusJSON]:
         """Every service's row."""
-        names = list(self._resources.config().services)
-        await self._foresight.drift.look(names)
-        return [await self.service(name) for name in names]
+        return await self._rows(list(self._resources.config().services))
 
     async def service(self, name: str) -> wire.ServiceStatusJSON:
         """A service's row of the fleet."""
+        return (await self._rows([name]))[0]
+
+    async def _rows(self, names: Sequence[str]) -> list[wire.ServiceStatusJSON]:
+        places = [(name, environment) for name in names for environment in Environment]
+        current = [await self._store.deployments.current(*place) for place in places]
+        drift = await self._foresight.drift.of([one for one in current if one is not None])
+        return [await self._row(name, drift) for name in names]
+
+    async def _row(self, name: str, drift: Mapping[int, str | None]) -> wire.ServiceStatusJSON:
         deployments = self._store.deployments
         parameters = self._resources.config().services[name]
         head = await self._store.heads.get(name, f"refs/heads/{parameters.branch}")
@@ -255,8 +262,8 @@ class Presenter:
         return {
             "service": name,
             "head": None if head is None else {"commit": head[0], "seen_at": to_time(head[1])},
-            "staging": await self._release(name, Environment.STAGING),
-            "production": await self._release(name, Environment.PRODUCTION),
+            "staging": await self._release(name, Environment.STAGING, drift),
+            "production": await self._release(name, Environment.PRODUCTION, drift),
             "waiting": await self.run(waiting[0]) if waiting else None,
             "running": [await self.run(run) for run in active],
             "last": await self.run(last[0]) if last else None,
@@ -265,12 +272,14 @@ class Presenter:
             "problem": await self._store.heads.problem(name) or await self._store.outbox.problem(name),
         }
 
-    async def _release(self, service: str, environment: Environment) -> wire.ReleaseJSON | None:
+    async def _release(
+        self, service: str, environment: Environment, drift: Mapping[int, str | None]
+    ) -> wire.ReleaseJSON | None:
         current = await self._store.deployments.current(service, environment)
         newest = await self._store.deployments.newest(service, environment)
         if current is None or newest is None:
             return None
-        return self._release_json(current, newest, await self._foresight.drift.of(service, environment))
+        return self._release_json(current, newest, drift.get(current.id))
 
     def _release_json(self, current: Deployment, newest: Deployment, drift: str | None) -> wire.ReleaseJSON:
         return {

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from seamless.aws.ecr import Ecr, Login, account_of, region_of
 from seamless.aws.errors import AwsError
@@ -52,12 +53,15 @@ class Registries:
         access = self._config().images_access(parameters)
         return Registry((await self._ecr.login(access)).registry, access)
 
-    async def ready(self, registry: Registry, service: str, tags: Sequence[str]) -> tuple[bool, str]:
-        """For a push to ECR: whether the repository was made just now, and the first of `tags` that is not taken."""
+    async def ready(self, registry: Registry, service: str, tags: Sequence[str], since: datetime) -> tuple[bool, str]:
+        """For a push to ECR: whether the repository was made just now, and the first of `tags` that is not taken.
+
+        `since`: the begin of the run that pushes.
+        """
         assert registry.access is not None
         name = registry.repository(service)
         host = registry.host if region_of(registry.host) else None
-        if await self._ecr.ensure(registry.access, name, host):
+        if await self._ecr.ensure(registry.access, name, since, host):
             return True, tags[0]
         for tag in tags[:-1]:
             if not await self._ecr.has_tag(registry.access, name, tag, host):

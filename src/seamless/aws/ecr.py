@@ -21,6 +21,7 @@ from seamless.config import Aws
 from seamless.errors import UnavailableError
 
 _FRESH: Final = timedelta(hours=1)  # that a token must be good for; ECR's are good for twelve
+_CLOCKS_DIFFER: Final = timedelta(minutes=1)  # AWS's and ours, at most
 _HOST: Final = re.compile(
     r"(?P<account>[0-9]{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)"
 )
@@ -95,15 +96,22 @@ class Ecr:
             known = self._logins[account.access] = _login(account.ask("ecr", "get_authorization_token"))
         return known
 
-    async def ensure(self, access: Aws, repository: str, host: str | None = None) -> bool:
-        """Makes a repository when it is not there; whether it was made. `repository`: its name, without the host."""
+    async def ensure(self, access: Aws, repository: str, since: datetime, host: str | None = None) -> bool:
+        """Makes a repository when it is not there; whether it was made. `repository`: its name, without the host.
+
+        One that is younger than `since`, the begin of what needs it, was made for it as well: by an agent that may have
+        died before the lifecycle policy.
+        """
         account = self._account(access, host)
         try:
-            await account.call("ecr", "describe_repositories", repositoryNames=[repository])
-            return False
+            answer = await account.call("ecr", "describe_repositories", repositoryNames=[repository])
         except AwsError as error:
             if error.aws_code != "RepositoryNotFoundException":
                 raise
+        else:
+            if answer["repositories"][0]["createdAt"] >= since - _CLOCKS_DIFFER:
+                await self._limit(account, repository)
+            return False
         try:
             await account.call(
                 "ecr",
@@ -115,10 +123,14 @@ class Ecr:
         except AwsError as error:
             if error.aws_code != "RepositoryAlreadyExistsException":  # made by another run just now, or an answer lost
                 raise
+        await self._limit(account, repository)
+        return True
+
+    async def _limit(self, account: Account, repository: str) -> None:
+        """Gives it its lifecycle policy; may be repeated."""
         await account.call(
             "ecr", "put_lifecycle_policy", repositoryName=repository, lifecyclePolicyText=json.dumps(_LIFECYCLE)
         )
-        return True
 
     async def has_tag(self, access: Aws, repository: str, tag: str, host: str | None = None) -> bool:
         """Whether a tag is taken: an immutable one cannot be pushed again."""

@@ -15,7 +15,7 @@ target must leave everything as it is then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -34,8 +34,6 @@ class Release:
     healthy: bool
     since: datetime | None
     address: str | None = None  # how a person on this host reaches it, e.g. "http://127.0.0.1:8080"
-    definition: str | None = None  # the task definition's ARN, where there are such
-    changed_by: str | None = None  # what runs and who put it there, in words, as far as the target says
 
 
 class Journal(Protocol):
@@ -100,8 +98,9 @@ class Target(Protocol):
     async def difference(self, request: DeployRequest) -> list[str]:
         """What `deploy` would change beside the image's own content, a line each. Changes nothing."""
 
-    async def drift(self, deployment: Deployment, settings: Mapping[str, Any]) -> str | None:
-        """What runs there instead of this deployment, the last that succeeded, and who put it there; None: it does."""
+    async def drift(self, current: Sequence[tuple[Deployment, Mapping[str, Any]]]) -> list[str | None]:
+        """Of deployments that succeeded last, each with its settings, all of one place: what runs there instead, and
+        who put it there; None where it still runs."""
 
     async def reconcile(self, deployment: Deployment, settings: Mapping[str, Any]) -> DeployOutcome:
         """What became of a deployment that was lost sight of, from its journal and from what is there now."""

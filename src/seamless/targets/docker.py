@@ -6,7 +6,7 @@ There, a service is reached by its name, as with ECS Service Connect. How a depl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from seamless.errors import SeamlessError
@@ -90,9 +90,9 @@ class DockerTarget:
         """Nothing: a container is made of the configuration alone."""
         return []
 
-    async def drift(self, deployment: Deployment, settings: Mapping[str, Any]) -> str | None:
+    async def drift(self, current: Sequence[tuple[Deployment, Mapping[str, Any]]]) -> list[str | None]:
         """Not looked for: nobody else deploys to this host's engine under our label."""
-        return None
+        return [None for _ in current]
 
     async def reconcile(self, deployment: Deployment, settings: Mapping[str, Any]) -> DeployOutcome:
         """It arrived when the container that it was to start runs and is well."""

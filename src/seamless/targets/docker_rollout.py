@@ -262,6 +262,7 @@ class Rollout:
     # Back
 
     async def _record_failure(self, failure: _FailureError | EngineRefusalError) -> None:
+        reason: str | None
         if isinstance(failure, EngineRefusalError):
             reason, evidence = f"the engine refuses: {failure.message}", []
         else:

@@ -7,10 +7,12 @@ How a deployment goes: `ecs_preparing` (what is there, what would change, whethe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from seamless.aws.cluster import active_services
+from seamless.aws.errors import AwsError
 from seamless.aws.sessions import Account
 from seamless.config import Aws
 from seamless.errors import SeamlessError, UnavailableError
@@ -25,9 +27,9 @@ from seamless.targets.ecs_plan import (
     own_container,
     short_name,
 )
-from seamless.targets.ecs_preparing import Platforms, Preparing, made_by
+from seamless.targets.ecs_preparing import Platforms, Preparing, who_made
 from seamless.targets.ecs_rollout import EcsRollout
-from seamless.targets.ecs_service import EcsService
+from seamless.targets.ecs_service import EcsService, cluster_error
 from seamless.targets.ecs_sight import Ours, State, look, primary_of
 from seamless.targets.ecs_spec import Spec, Timing
 from seamless.targets.ecs_trail import who_updated
@@ -62,7 +64,6 @@ class EcsTarget:
         definition, tags = await ecs.definition(primary.definition)
         container = own_container(definition, service, spec.container)
         ours = tags.get(TAG_INSTALLATION) == self._installation
-        made = made_by(definition, tags, self._installation)
         image = image_of(definition, container)
         return Release(
             image=image or _tagged(str(container_of(definition, container)["image"])),
@@ -70,20 +71,34 @@ class EcsTarget:
             deployment=int(tags[TAG_DEPLOYMENT]) if ours and TAG_DEPLOYMENT in tags else None,
             healthy=primary.stable,
             since=_since(found, primary.id),
-            definition=primary.definition,
-            changed_by=f"{short_name(primary.definition)}" + (f" {made}" if made else ""),
         )
 
-    async def drift(self, deployment: Deployment, settings: Mapping[str, Any]) -> str | None:
-        """What the service runs instead; by whom, as its task definition says, else CloudTrail."""
+    async def drift(self, current: Sequence[tuple[Deployment, Mapping[str, Any]]]) -> list[str | None]:
+        """What the services run instead; by whom, as its task definition says, else CloudTrail."""
+        wanted = [(deployment, Spec.of(settings, deployment.service)) for deployment, settings in current]
+        if not wanted:
+            return []
+        place = wanted[0][1]
+        names = [spec.service for _, spec in wanted]
+        try:
+            services = active_services(self._account(place.access), place.cluster, names)
+            found = {service["serviceName"]: service async for service in services}
+        except AwsError as error:
+            raise await cluster_error(self._account(place.access), place.cluster, error) from error
+        return [await self._drift(deployment, spec, found.get(spec.service)) for deployment, spec in wanted]
+
+    async def _drift(self, deployment: Deployment, spec: Spec, service: Mapping[str, Any] | None) -> str | None:
         recorded = deployment.detail.get("task_definition")
-        release = await self.current(deployment.service, deployment.environment, settings)
-        if release is None or release.definition == recorded or recorded is None:
+        primary = None if service is None else primary_of(service)
+        if recorded is None or (primary is not None and primary.definition == recorded):
             return None
-        told = f"runs {release.changed_by}, and {deployment.run} deployed {short_name(recorded)}"
-        if release.commit is None and "registered by" in str(release.changed_by):
+        deployed = f"{deployment.run} deployed {short_name(recorded)}"
+        if primary is None:
+            return f"has no service {spec.service} in the cluster {spec.cluster} any more, and {deployed}"
+        made = await who_made(self._ecs(spec), primary.definition, self._installation)
+        told = f"runs {short_name(primary.definition)}{f' {made}' if made else ''}, and {deployed}"
+        if made.startswith("registered by"):
             return told
-        spec = Spec.of(settings, deployment.service)
         who = await who_updated(self._account(spec.access), spec.cluster, spec.service)
         return told if who is None else f"{told}; {who} updated the service"
 

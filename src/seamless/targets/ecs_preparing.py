@@ -165,14 +165,6 @@ class Preparing:
                 hint=f'set build.platform = "{wanted}", or runtimePlatform in the task definition',
             )
 
-    async def who_made(self, definition: str) -> str:
-        """ ", registered by …" as far as it can be known, to follow a task definition's name."""
-        try:
-            found, tags = await self._ecs.definition(definition)
-        except SeamlessError:
-            return ""
-        return f", {made_by(found, tags, self.installation)}" if made_by(found, tags, self.installation) else ""
-
 
 def _refuse_unless_rolling(service: Mapping[str, Any]) -> None:
     """ECS tells the rollout state of rolling updates only, and not behind a Classic Load Balancer.
@@ -202,11 +194,15 @@ class UnavailableDeploymentError(StageError):
         super().__init__(f"ECS names no primary deployment of the service {service}", hint="look at it in the console")
 
 
-def made_by(definition: Mapping[str, Any], tags: Mapping[str, str], installation: str) -> str:
+async def who_made(ecs: EcsService, definition: str, installation: str) -> str:
     """ "deployed by payment-42", "registered by dana", or "" when ECS does not say."""
+    try:
+        found, tags = await ecs.definition(definition)
+    except SeamlessError:
+        return ""
     if tags.get(TAG_INSTALLATION) == installation and TAG_RUN in tags:
         return f"deployed by {tags[TAG_RUN]} ({short(tags.get(TAG_COMMIT, ''))})"
-    principal = str(definition.get("registeredBy") or "")
+    principal = str(found.get("registeredBy") or "")
     return f"registered by {principal.partition(':')[2].rpartition(':')[2] or principal}" if principal else ""
 
 

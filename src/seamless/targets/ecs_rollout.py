@@ -19,7 +19,7 @@ from seamless.targets.ecs_back import BackOut
 from seamless.targets.ecs_before import BeforeDeploy
 from seamless.targets.ecs_explain import Explanation, explain
 from seamless.targets.ecs_plan import new_tags, short_name
-from seamless.targets.ecs_preparing import Prepared, Preparing, tags_for
+from seamless.targets.ecs_preparing import Prepared, Preparing, tags_for, who_made
 from seamless.targets.ecs_progress import Progress
 from seamless.targets.ecs_service import EcsService
 from seamless.targets.ecs_sight import Ours, Part, Sight, State, look, parts, primary_of
@@ -273,9 +273,10 @@ class EcsRollout:
         known = await self._known_by_list(self._ours.definition)
         if known is not None and known.startswith(_OVER):  # further back than what ran before
             raise await self._rolled_back(service)
-        who = await self._preparing.who_made(sight.primary.definition)
-        reason = f"another deployment took its place: {short_name(sight.primary.definition)}{who}"
-        return await self._conclude(DeploymentEvent.SUPERSEDE, reason)
+        theirs = sight.primary.definition
+        made = await who_made(self._ecs, theirs, self._preparing.installation)
+        reason = f"another deployment took its place: {short_name(theirs)}"
+        return await self._conclude(DeploymentEvent.SUPERSEDE, f"{reason}, {made}" if made else reason)
 
     async def _failure(self, service: Mapping[str, Any], reason: str) -> FailureError:
         told = await self._explain(service)

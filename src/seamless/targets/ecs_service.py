@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from seamless.aws.errors import AwsError
 from seamless.aws.sessions import Account
-from seamless.errors import StageError
+from seamless.errors import SeamlessError, StageError
 from seamless.targets.ecs_plan import short_name, tags_of
 
 Json = Mapping[str, Any]
@@ -53,12 +53,7 @@ class EcsService:
         try:
             answer = await self.account.call("ecs", "describe_services", cluster=self.cluster, services=[self.name])
         except AwsError as error:
-            if error.aws_code != "ClusterNotFoundException":
-                raise
-            raise StageError(
-                f"there is no ECS cluster {self.cluster} in {await self.account.region()}",
-                hint="cluster, region, profile and assume_role of the environment say where it is looked for",
-            ) from error
+            raise await cluster_error(self.account, self.cluster, error) from error
         found = [each for each in answer["services"] if each["status"] == "ACTIVE"]
         if not found:
             raise StageError(
@@ -189,6 +184,16 @@ class EcsService:
             "logs", "get_log_events", logGroupName=group, logStreamName=stream, startFromHead=False, limit=limit
         )
         return [str(event["message"]) for event in answer["events"]]
+
+
+async def cluster_error(account: Account, cluster: str, error: AwsError) -> SeamlessError:
+    """What to raise for an error that a cluster's services met: it says so when the cluster is not there."""
+    if error.aws_code != "ClusterNotFoundException":
+        return error
+    return StageError(
+        f"there is no ECS cluster {cluster} in {await account.region()}",
+        hint="cluster, region, profile and assume_role of the environment say where it is looked for",
+    )
 
 
 def _stopped_at(task: Json) -> float:
