@@ -129,7 +129,7 @@ def test_a_repository_that_was_made_by_a_run_that_died_gets_its_lifecycle_policy
     with pytest.raises(AwsError):
         asyncio.run(ecr.ensure(access, "web", begun))
     assert asyncio.run(ecr.ensure(access, "web", begun)) is False
-    assert "untrusted-" in moto.client("ecr").get_lifecycle_policy(repositoryName="web")["lifecyclePolicyText"]
+    assert "untagged" in moto.client("ecr").get_lifecycle_policy(repositoryName="web")["lifecyclePolicyText"]
 
 
 def authorize(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
