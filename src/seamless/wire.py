@@ -325,6 +325,11 @@ class EnvironmentServiceJSON(TypedDict):
     task_definition: str  # "family:revision"
 
 
+class TaskSizeJSON(TypedDict):
+    cpu: int  # CPU units; 1024 are one vCPU
+    memory: list[int]  # MiB that go with it, least first
+
+
 class EnvironmentJSON(TypedDict):
     """GET /v1/environments/{environment}"""
 
@@ -337,6 +342,7 @@ class EnvironmentJSON(TypedDict):
     facts: dict[str, Any] | None  # of a stack of Seamless's
     services: list[EnvironmentServiceJSON]
     configured_services: dict[str, str]  # what the configuration puts there -> its name in ECS
+    sizes: list[TaskSizeJSON]  # that tasks can have there
 
 
 class StackEventJSON(TypedDict):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.terminal import at_a_terminal
 from seamless.cli.environments import _service
 from seamless.errors import UsageError
 
@@ -66,6 +68,7 @@ SHOWN: dict[str, Any] = {
     "facts": None,
     "services": [],
     "configured_services": {},
+    "sizes": [{"cpu": 256, "memory": [512, 1024, 2048]}, {"cpu": 512, "memory": [1024, 2048]}],
 }
 
 
@@ -189,6 +192,30 @@ def test_nothing_to_change_is_said_and_not_asked(planned: FakeAgent, seamless: S
 def test_the_template_can_be_had(planned: FakeAgent, seamless: Seamless) -> None:
     done = seamless("env", "up", "staging", "--template")
     assert json.loads(done.stdout) == {"Resources": {}}
+
+
+def test_what_cannot_be_is_asked_again_at_once(planned: FakeAgent, home: Path) -> None:
+    planned.answers["GET", "environments/staging"] = (200, {**SHOWN, "configured_services": {"payment": "payment"}})
+    planned.answers["GET", "services/payment"] = (200, {"parameters": {"port": 3000}})
+    progress(planned, {"result": {"ok": True, "status": "CREATE_COMPLETE", "reasons": []}})
+    with at_a_terminal("env", "up", "staging", cwd=home, SEAMLESS_SOCKET=str(planned.socket)) as terminal:
+        terminal.answer("port that it listens on, 0 for none [3000]", "many")
+        terminal.answer("0 to 65535", "70000")
+        terminal.answer("0 to 65535", "")
+        terminal.answer("CPU units (1024 are one vCPU) [256]", "300")
+        terminal.answer("one of 256, 512", "512")
+        terminal.answer("memory in MiB [1024]", "512")
+        terminal.answer("one of 1024, 2048", "2048")
+        terminal.answer("tasks [1]", "-1")
+        terminal.answer("0 to 5000", "2")
+        terminal.answer("target group, or nothing", "my-load-balancer")
+        terminal.answer("targetgroup/…, or nothing", "")
+        terminal.answer("Make staging?", "perhaps")
+        terminal.answer("invalid input", "y")
+        terminal.read_until("staging is up")
+        assert terminal.end() == 0
+    wanted = {"payment": {"port": 3000, "cpu": 512, "memory": 2048, "count": 2}}
+    assert asked(planned, "environments/staging/up")[0]["services"] == wanted
 
 
 def test_taking_down_needs_the_name(planned: FakeAgent, seamless: Seamless) -> None:

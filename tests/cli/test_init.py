@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import select
-import subprocess
-import sys
-import time
 import tomllib
 from itertools import product
 from pathlib import Path
 
 import pytest
 
+from harness.terminal import at_a_terminal
 from seamless.cli.first_config import Answers, render
 from seamless.cli.init import _wrong_folder
 from seamless.config.loading import config_from
@@ -101,47 +96,29 @@ def test_at_a_terminal_a_wrong_answer_is_asked_again(home: Path) -> None:
     (home / "file").touch()
     repository(home / "empty", {})
     repository(home / "web", {"package.json": PACKAGE, "Dockerfile": "EXPOSE 80"})
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "seamless", "--config", "seamless.toml", "init"],
-        stdin=slave, stdout=slave, stderr=slave, cwd=home,
-    )  # fmt: skip
-    os.close(slave)
-    said = b""
-
-    def answer(question: str, text: str) -> None:
-        nonlocal said
-        deadline = time.monotonic() + 60
-        while question.encode() not in said:
-            assert time.monotonic() < deadline, said
-            if select.select([master], [], [], 1)[0]:
-                said += os.read(master, 4096)
-        said = said.partition(question.encode())[2]
-        os.write(master, text.encode() + b"\n")
-
-    answer("data lives", "file/x")
-    answer("file is not a folder", "")  # the next prompt follows; its answer is a second wrong one below
-    answer("Where the code lives", "svn")
-    answer("one of git, github", "github")
-    answer("Where services are deployed", "aws")
-    answer("one of docker, ecs", "ecs")
-    answer("AWS region", "Frankfurt")
-    answer("must be", "")
-    answer("staging before production", "perhaps")
-    answer("invalid input", "n")
-    answer("without an approval", "y")
-    answer("first service", "./nowhere")
-    answer("there is no", "./empty")
-    answer("no commit yet", "./web")
-    answer("Its name", "")
-    answer("image, Enter to take it, - for none", "")
-    answer("install, Enter", "")
-    answer("unit_test, Enter", "-")
-    answer("port, Enter", "much")
-    answer("a port is a number", "8080")
-    answer("next: seamless agent start", "")
-    assert process.wait(30) == 0
-    os.close(master)
+    with at_a_terminal("--config", "seamless.toml", "init", cwd=home) as terminal:
+        terminal.answer("data lives", "file/x")
+        terminal.answer("file is not a folder", "")  # the next prompt follows; its answer is a second wrong one below
+        terminal.answer("Where the code lives", "svn")
+        terminal.answer("one of git, github", "github")
+        terminal.answer("Where services are deployed", "aws")
+        terminal.answer("one of docker, ecs", "ecs")
+        terminal.answer("AWS region", "Frankfurt")
+        terminal.answer("must be", "")
+        terminal.answer("staging before production", "perhaps")
+        terminal.answer("invalid input", "n")
+        terminal.answer("without an approval", "y")
+        terminal.answer("first service", "./nowhere")
+        terminal.answer("there is no", "./empty")
+        terminal.answer("no commit yet", "./web")
+        terminal.answer("Its name", "")
+        terminal.answer("image, Enter to take it, - for none", "")
+        terminal.answer("install, Enter", "")
+        terminal.answer("unit_test, Enter", "-")
+        terminal.answer("port, Enter", "much")
+        terminal.answer("a port is a number", "8080")
+        terminal.read_until("next: seamless agent start")
+        assert terminal.end() == 0
     written = tomllib.loads((home / "seamless.toml").read_text())
     assert written["pipeline"] == {"use_staging": False, "auto_deploy": True}
     service = written["services"]["web"]

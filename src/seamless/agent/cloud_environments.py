@@ -19,14 +19,16 @@ from seamless.aws.cluster import names_in, running_definition, services_of
 from seamless.aws.ecr import repository_arn
 from seamless.aws.environment import difference, facts_of, render, rendered_body, renew, touched
 from seamless.aws.facts import Facts
+from seamless.aws.fargate import MEMORY_BY_CPU
 from seamless.aws.network import Network, find_entrance, find_network
 from seamless.aws.sessions import Account
 from seamless.aws.stacks import CHANGEABLE, UP, Stack, StackEvent, Stacks
 from seamless.config import Place
+from seamless.config.values import AWS_REGION
 from seamless.errors import NotFoundError, RefusedError, SeamlessError, UsageError
 from seamless.model import Actor, Environment
 
-_REGION: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)+")
+_REGION: Final = re.compile(AWS_REGION)
 _CLUSTER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TAG: Final = "seamless:environment"
@@ -81,6 +83,7 @@ class Environments:
             "configured_services": {
                 name: ecs_name(environment, config.services[name], name) for name in place.services
             },
+            "sizes": [{"cpu": cpu, "memory": list(memories)} for cpu, memories in MEMORY_BY_CPU.items()],
         }
 
     async def plan(

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from seamless.aws.fargate import MEMORY_BY_CPU, Architecture, size_problem
+from seamless.config.values import AWS_REGION, TARGET_GROUP_ARN
 from seamless.errors import UsageError
 from seamless.model import SERVICE_NAME
 
 MOST_SERVICES: Final = 50  # with seven resources each, below CloudFormation's 500 for a template
 _MOST_TASKS: Final = 5000
-_REGION: Final = re.compile(r"[a-z]{2}(?:-[a-z]+)+-[0-9]")
+_REGION: Final = re.compile(AWS_REGION)
 _CLUSTER: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,98}[A-Za-z0-9])?")
 _CONTAINER: Final = re.compile(r"[A-Za-z0-9_-]{1,255}")
-_TARGET_GROUP: Final = re.compile(r"arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:targetgroup/[^/]+/[^/]+")
+_TARGET_GROUP: Final = re.compile(TARGET_GROUP_ARN)
 _KEY: Final = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+")
 
 

@@ -219,6 +219,8 @@ def _services(
     agent: Client, name: str, asked: EnvironmentRequest, written: list[str], common: dict[str, Any]
 ) -> dict[str, ServiceFactsRequest]:
     """What was asked for with --service; of a person at a terminal who makes an environment, what they answer."""
+    from seamless.cli.environment_questions import ask_for
+
     found = dict(_service(one) for one in written)
     given = {key: value for key, value in common.items() if value is not None}
     if not found and not asked.get("remove") and (given or sys.stdin.isatty()):
@@ -228,7 +230,7 @@ def _services(
             there = {service["name"] for service in known["services"]} if given else set()
             found = {one: {} for one, in_ecs in ours.items() if in_ecs in there}
         else:
-            found = {one: {} if given else _ask_for(agent, one) for one in ours}
+            found = {one: {} if given else ask_for(agent, one, environment["sizes"]) for one in ours}
     return {one: {**given, **facts} for one, facts in found.items()}  # type: ignore[typeddict-item]
 
 
@@ -239,7 +241,9 @@ def _looked_at(agent: Client, name: str, asked: EnvironmentRequest) -> Environme
     except ConfigError as error:
         if asked["region"] is not None or "no region" not in error.message or not sys.stdin.isatty():
             raise
-        asked["region"] = typer.prompt("Region, such as eu-central-1")
+        from seamless.cli.environment_questions import ask_region
+
+        asked["region"] = ask_region()
         return agent.environments.show(name, region=asked["region"], cluster=asked["cluster"])
 
 
@@ -259,24 +263,6 @@ def _service(written: str) -> tuple[str, ServiceFactsRequest]:
             hint = f"KEY=VALUE with {', '.join(_NUMBERS)} or target-group"
             raise UsageError(f"--service {name}: {pair!r} says nothing", hint=hint)
     return name, facts  # type: ignore[return-value]
-
-
-def _ask_for(agent: Client, service: str) -> ServiceFactsRequest:
-    """The few facts of one service, with defaults that fit together."""
-    typer.echo(f"{service}:")
-    port = typer.prompt(
-        "  port that it listens on, 0 for none", default=agent.service(service)["parameters"]["port"] or 0, type=int
-    )
-    cpu = typer.prompt("  CPU units (1024 are one vCPU)", default=256, type=int)
-    memory = typer.prompt("  memory in MiB", default=2 * cpu, type=int)
-    count = typer.prompt("  tasks", default=1, type=int)
-    target_group = typer.prompt(
-        "  public? ARN of its load balancer's target group, or nothing", default="", show_default=False
-    )
-    facts: ServiceFactsRequest = {"port": port or None, "cpu": cpu, "memory": memory, "count": count}
-    if target_group:
-        facts["target_group"] = target_group
-    return facts
 
 
 def _show_plan(session: Session, plan: EnvironmentPlanJSON, *, as_json: bool) -> None:

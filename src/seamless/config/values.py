@@ -351,9 +351,9 @@ Platform = Annotated[
 ]
 HealthPath = Annotated[str, Words("HTTP path"), _matching(r"(?:/[\x21-\x7e]*)?", 'a path such as "/healthz"')]
 
-AwsRegion = Annotated[
-    str, Words("region"), _matching(r"[a-z]{2,3}(?:-[a-z]+)+-[0-9]", 'a region such as "eu-central-1"')
-]
+AWS_REGION: Final = r"[a-z]{2,3}(?:-[a-z]+)+-[0-9]"
+TARGET_GROUP_ARN: Final = r"arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:targetgroup/[^/]+/[^/]+"
+AwsRegion = Annotated[str, Words("region"), _matching(AWS_REGION, 'a region such as "eu-central-1"')]
 RoleArn = Annotated[
     str,
     Words("ARN"),
