@@ -9,6 +9,7 @@ import pytest
 
 from e2e.conftest import Shop, until
 from harness.engine import docker
+from harness.invariants import await_cleaned
 from harness.registry import LocalRegistry, local_registry
 
 pytestmark = pytest.mark.engine
@@ -30,6 +31,7 @@ def test_what_was_kept_long_enough_goes_and_what_runs_stays(shop: Shop) -> None:
         shop.commit({"hello": f"{text}\n"})
         assert agent.run("web")["state"] == "success"
     agent.await_clean()
+    await_cleaned(agent)  # logs of a run that is not are not packed yet
     images = {image["run"]: image["ref"] for image in agent.client.images("web")}
 
     def here() -> set[str]:
@@ -133,6 +135,7 @@ def test_the_mirror_of_a_repository_that_no_service_has_any_more_goes(shop: Shop
     shop.start(SERVICE, more=RETENTION)
     assert agent.run("web")["state"] == "success"
     agent.await_clean()
+    await_cleaned(agent)
     (mirror,) = agent.folder.rglob("mirrors/*.git")
     assert agent.cli("gc").returncode == 0
     assert mirror.exists(), "a service has it"

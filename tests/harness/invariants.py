@@ -12,7 +12,7 @@ from harness.engine import labelled
 from harness.history import assert_history_replays
 
 _PER_RUN = ("spool", "work", "local")
-_PATIENCE_S = 30.0
+_PATIENCE_S = 60.0
 
 
 def assert_accounted_for(agent: Agent) -> None:

@@ -426,7 +426,7 @@ def test_an_agent_of_another_version_whose_answers_do_not_fit_is_no_bug(shop: Fa
         app = App(shop.socket)
         with pytest.raises(WorkerFailed, match="hold") as found:
             async with app.run_test(notifications=True) as pilot:
-                await Driver(app, pilot).sees("5 services")
+                await Driver(app, pilot).until(lambda screen: app._exception is not None)
         return explained(found.value, app.agent_version)
 
     error = asyncio.run(main())

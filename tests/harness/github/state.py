@@ -131,7 +131,8 @@ class FakeRepository:
     def move(self, pull: FakePull, head: str) -> None:
         """Gives the pull request another head."""
         pull.head = head
-        pull.updated_at = max(datetime.now(UTC), pull.updated_at + timedelta(seconds=1))
+        latest = max(each.updated_at for each in (pull, *self.pulls.values()))
+        pull.updated_at = max(datetime.now(UTC), latest + timedelta(seconds=1))  # it is told in whole seconds
         git(self.bare, "update-ref", f"refs/pull/{pull.number}/head", head)
 
     def open_pull(
