@@ -11,7 +11,7 @@ import pytest
 pytestmark = pytest.mark.fake
 
 ROOT = Path(__file__).parent.parent
-_TOOLS = "bash cat chmod dirname env grep head id mkdir mv rm setsid sha256sum sleep tail tr".split()  # noqa: SIM905
+_TOOLS = "bash cat chmod dirname env grep head id mkdir mv rm setsid sha256sum sleep tail timeout tr".split()  # noqa: SIM905
 _SYSTEMD = Path("/run/systemd/system").exists()
 SUITS = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))"
 
@@ -163,6 +163,29 @@ def test_an_engine_that_does_not_start_is_told_with_its_last_words(machine: Mach
     done = machine.run("set_up_python() { :; }; set_up")
     assert done.returncode == 1
     assert done.stderr.endswith("dockerd does not answer; the end of its log:\nno space left\n")
+
+
+def test_what_hangs_is_ended_and_named(machine: Machine) -> None:
+    machine.fake("hangs", "exec sleep 600")
+    done = machine.run('within 1 "the dance" hangs on')
+    assert done.returncode == 1
+    assert "setup: the dance has not ended after 1 s: hangs on\n" in done.stderr
+    machine.fake("fails", "exit 7")
+    done = machine.run('within 60 "the dance" fails; echo not reached')
+    assert (done.returncode, done.stdout) == (7, "")
+
+
+@pytest.mark.skipif(_SYSTEMD, reason="where systemd runs, it starts the engine")
+def test_an_engine_that_does_not_end_is_killed(machine: Machine) -> None:
+    machine.be_root()
+    machine.install("git", "busybox", "docker-compose")
+    up = machine.project / "up"
+    deaf = "trap '' TERM; echo >{up}; while :; do sleep 0.1; done"
+    machine.fake("dockerd", f'echo -n $$ >"$2"; {deaf.format(up=up)}')
+    machine.fake("docker", f"case $* in *Client*) echo 20.10 ;; *) [ -e {up} ] ;; esac")
+    done = machine.run('set_up_python() { :; }; engine_stops_s=1; set_up; cat "$pid_file"; echo; stop_engine')
+    assert done.returncode == 0, done.stderr
+    assert "it has not ended after 1 s: killing it" in done.stderr
 
 
 def test_a_remote_engine_that_does_not_answer_is_not_replaced(machine: Machine) -> None:
