@@ -126,7 +126,7 @@ class BackOut:
                     return DeploymentEvent.ROLL_BACK, f"{'ECS ' if by_ecs else ''}rolled back to {name}"
                 if primary.state == "FAILED":
                     return DeploymentEvent.FAIL, f"went back to {name}, which ECS gave up as well"
-            if self._left_s() <= 0:
+            if self._left_s() <= 0 and not steady:  # what was seen stable once is looked at once more
                 if primary is None or primary.definition == self._ours.definition:
                     name = short_name(self._ours.definition)
                     return DeploymentEvent.FAIL, f"{name} is still in force: ECS has not rolled it back"
