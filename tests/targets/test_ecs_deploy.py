@@ -443,6 +443,7 @@ def test_a_recorded_definition_that_is_inactive_is_registered_again(monkeypatch:
         ecs.definitions[1]["status"] = "INACTIVE"
         outcome = player.deploy(3, image=image(1), recorded=first.detail)
     assert (outcome.event, ecs.primary["taskDefinition"][-5:]) == (Event.COMPLETE, "web:4")
+    assert "web:2, which this image was deployed with, is not active any more, and is registered again" in player.said
     last = ecs.calls("RegisterTaskDefinition")[-1]["containerDefinitions"][0]
     assert (last["image"], last["environment"]) == (image(1).pullable, [{"name": "LOG_LEVEL", "value": "info"}])
 

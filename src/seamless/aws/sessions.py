@@ -33,7 +33,7 @@ _READ_TIMEOUT_S: Final = 20
 _ATTEMPTS: Final = 6
 _THROTTLED_PAUSES_S: Final = (0.5, 1, 2, 4, 8)
 # IAM's prefix of an action where it is not the SDK's name of the service.
-_IAM_PREFIX: Final = {"elbv2": "elasticloadbalancing", "events": "events"}
+_IAM_PREFIX: Final = {"elbv2": "elasticloadbalancing"}
 
 
 T = TypeVar("T")

@@ -34,9 +34,6 @@ class Explanation:
     cause: str | None
     lines: list[str] = field(default_factory=list)
 
-    def to_json(self) -> dict[str, Any]:
-        return {"cause": self.cause, "lines": self.lines}
-
 
 def container_end(container: Mapping[str, Any]) -> str | None:
     """How a container ended: "app: out of memory (exit code 137)"; None when nothing speaks against it."""

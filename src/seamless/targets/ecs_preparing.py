@@ -87,6 +87,9 @@ class Preparing:
         await log(f"service {self._spec.service} in the cluster {self._spec.cluster} runs {_names(current)}")
         for line in lines or ["the task definition stays as it is"]:
             await log(f"  {line}")
+        if "taskDefinitionArn" in new:  # the recorded one of a rollback
+            how = "is deployed again" if prepared.reuse else "is not active any more, and is registered again"
+            await log(f"{_names(new)}, which this image was deployed with, {how}")
         await self._check_image(request.image, new)
         for remark in await missing(self._ecs.account, service, new, one_off=self._spec.before_deploy is not None):
             await log(remark)
@@ -110,7 +113,9 @@ class Preparing:
         _refuse_unless_rolling(service)
         primary = primary_of(service)
         if primary is None:
-            raise UnavailableDeploymentError(self._spec.service)
+            raise StageError(
+                f"ECS names no primary deployment of the service {self._spec.service}", hint="look at it in the console"
+            )
         current, tags = await self._ecs.definition(primary.definition)
         container = own_container(current, request.service, self._spec.container)
         old_image = str(container_of(current, container)["image"])
@@ -185,13 +190,6 @@ def _refuse_unless_rolling(service: Mapping[str, Any]) -> None:
             f"the service {name} is behind a Classic Load Balancer, of which ECS does not tell how a deployment goes",
             hint="put it behind an Application or Network Load Balancer",
         )
-
-
-class UnavailableDeploymentError(StageError):
-    """ECS lists no primary deployment."""
-
-    def __init__(self, service: str) -> None:
-        super().__init__(f"ECS names no primary deployment of the service {service}", hint="look at it in the console")
 
 
 async def who_made(ecs: EcsService, definition: str, installation: str) -> str:
