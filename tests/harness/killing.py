@@ -74,8 +74,9 @@ class KillLoop:
         agent.configure("\n".join(services), pipeline=_PIPELINE, agent="max_parallel_runs = 3")
 
     def play(self, kills: int) -> Tally:
+        """May be repeated, over what is there by then."""
         self.agent.start()  # so that it has its installation's name
-        with open(self._starts, "wb") as starts:
+        with open(self._starts, "ab") as starts:
             listener = subprocess.Popen(_listen(self.agent.installation), stdout=starts)
             try:
                 for _ in range(kills):
