@@ -21,7 +21,7 @@ Check = Callable[[str], str | None]
 
 def ask_region() -> str:
     """Where nothing configures one."""
-    return ask("Region, such as eu-central-1", "", _matching(AWS_REGION, "a region is called such as eu-central-1"))
+    return ask("Region, such as eu-central-1", "", _matching(AWS_REGION, "must be a region such as eu-central-1"))
 
 
 def ask_for(agent: Client, service: str, sizes: Sequence[TaskSizeJSON]) -> ServiceFactsRequest:
@@ -35,7 +35,9 @@ def ask_for(agent: Client, service: str, sizes: Sequence[TaskSizeJSON]) -> Servi
     count = int(ask("  tasks", "1", _between(0, _TASKS_MAX)))
     facts: ServiceFactsRequest = {"port": port or None, "cpu": cpu, "memory": memory, "count": count}
     if port:  # nothing to be reached at otherwise
-        entrance = _matching(TARGET_GROUP_ARN, "arn:aws:elasticloadbalancing:…:targetgroup/…, or nothing", empty=True)
+        entrance = _matching(
+            TARGET_GROUP_ARN, "must be arn:aws:elasticloadbalancing:…:targetgroup/…, or nothing", empty=True
+        )
         if target_group := ask("  public? ARN of its load balancer's target group, or nothing", "", entrance):
             facts["target_group"] = target_group
     return facts
