@@ -76,7 +76,12 @@ def test_what_was_kept_long_enough_goes_and_what_runs_stays(shop: Shop) -> None:
     assert len(lines) > len(agent.cli("events", "--all", "--run", "web-1", "--limit", "2").stdout.splitlines()) == 2
     assert agent.cli("events", "--actor", "nobody-at-all").stdout == ""
     assert agent.cli("events", "--since", "2100-01-01").stdout == ""
-    assert agent.cli("events", "--since", "yesterday").returncode == 2
+    assert agent.cli("events", "--until", "2000-01-01").stdout == ""
+    (first, *_), moment = map(json.loads, lines), json.loads(lines[1])["at"]
+    before = agent.cli("events", "--all", "--run", "web-1", "--json", "--until", moment).stdout.splitlines()
+    assert [json.loads(line)["id"] for line in before] == [first["id"]]
+    for option in ("--since", "--until"):
+        assert agent.cli("events", option, "yesterday").returncode == 2
 
 
 def test_images_go_from_their_registry_and_those_that_it_does_not_delete_stay(shop: Shop, tmp_path: Path) -> None:

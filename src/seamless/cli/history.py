@@ -35,6 +35,9 @@ def events(
     ] = None,
     actor: Annotated[str | None, typer.Option(metavar="NAME", help="By this user only.")] = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="From then on: 2026-11-23, or with a time.")] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Before then; a date alone is its beginning.")
+    ] = None,
     limit: Annotated[int, typer.Option(metavar="N", min=0, help="The newest N; 0: all.")] = _SHOWN_BY_DEFAULT,
     as_json: Annotated[bool, typer.Option("--json", help="A line of NDJSON for each: to export.")] = False,
 ) -> None:
@@ -47,13 +50,14 @@ def events(
     Examples:
       seamless events
       seamless events --actor dana --since 2026-11-01
+      seamless events --since 2026-10-01 --until 2026-11-01
       seamless events --all --run payment-42
       seamless events --limit 0 --json > audit.ndjson
     """
-    start = _time(since) if since else None
+    start, end = _time(since), _time(until)
     session = session_of(context)
     with session.agent() as agent:
-        found = _matching(agent, None if all_kinds else "action", service, run, actor, start)
+        found = _matching(agent, None if all_kinds else "action", service, run, actor, start, end)
         if limit:
             from collections import deque
 
@@ -67,7 +71,13 @@ def events(
 
 
 def _matching(
-    agent: Client, kind: str | None, service: str | None, run: str | None, actor: str | None, since: datetime | None
+    agent: Client,
+    kind: str | None,
+    service: str | None,
+    run: str | None,
+    actor: str | None,
+    since: datetime | None,
+    until: datetime | None,
 ) -> Iterator[EventJSON]:
     """Page by page, so that memory does not grow with the history."""
     after = 0
@@ -76,7 +86,8 @@ def _matching(
         for event in page:
             if actor is not None and event["actor"] != actor:
                 continue
-            if since is not None and datetime.fromisoformat(event["at"]) < since:
+            at = datetime.fromisoformat(event["at"])
+            if (since is not None and at < since) or (until is not None and at >= until):
                 continue
             yield event
 
@@ -94,7 +105,9 @@ def _line(event: EventJSON) -> str:
     return f"{local_time(event['at']):>12}  {plain(event['actor'] or 'agent'):<12}  {told}{origin}"
 
 
-def _time(text: str) -> datetime:
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
