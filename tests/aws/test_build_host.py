@@ -235,6 +235,7 @@ def instance(folder: Path, release: str, volume: str) -> Iterator[Chroot]:
 @pytest.mark.fake
 @needs_chroot
 @pytest.mark.timeout(1800)
+@pytest.mark.xdist_group("port 8787")  # one at a time: the host has one port for webhooks
 @pytest.mark.parametrize("release", ["bookworm", "trixie"])
 def test_user_data_makes_a_build_host(tmp_path: Path, outside: Outside, volume: str, release: str) -> None:
     """In a Debian without systemd and kernel: what only a real boot proves is listed in docs/build-host.md."""
