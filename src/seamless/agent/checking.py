@@ -81,7 +81,8 @@ def _problem(file: Path, line: str) -> Finding:
     """One line of a ConfigError: "seamless.toml: services.web.prot: no such parameter; did you mean port?"."""
     match = _PROBLEM.fullmatch(line)
     if match is None:
-        return findings.error(file.name, line.partition(": ")[2] or line, f"edit {file}")
+        mend = f"edit {file}" if file.exists() else "seamless init"
+        return findings.error(file.name, line.partition(": ")[2] or line, mend)
     return findings.error(match["key"], match["text"], f"change {match['key']} in {file}")
 
 
