@@ -13,6 +13,7 @@ import termios
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.bench import Bench, ScriptError, milliseconds
@@ -106,11 +107,13 @@ def tui(bench: Bench) -> list[Figure]:
         for number in range(_LIVE):
             agent.client.cancel(f"web{number:02}", "")
         acted, rate = _in_flood(agent, bench.repeat)
+        shown = _after_events(agent, 10 * bench.repeat)
     what = "an empty Textual program"
     return [
         Figure(
             "`seamless tui`: first paint", "ms", milliseconds(paints), Judged.MEDIAN, 700, milliseconds(empty), what
         ),
+        Figure("  an event, until the fleet shows it", "ms", milliseconds(shown), Judged.WORST, 200),
         Figure("  a log of 100 MB, from the key to its last line", "ms", milliseconds(opened), Judged.MEDIAN, 500),
         Figure("  a jump in it, to the beginning or the end", "ms", milliseconds(jumped), Judged.MEDIAN, 100),
         Figure(
@@ -132,6 +135,24 @@ def _empty() -> list[str]:
 def _first_paint(command: Sequence[str]) -> float:
     with _on_screen(command) as screen:
         return screen.seconds_until("quit", screen.began)
+
+
+def _after_events(agent: Agent, count: int) -> list[float]:
+    """From the time at which the agent recorded an event until the fleet shows it, in seconds."""
+    shown = []
+    with _on_screen(agent.command("tui")) as screen:
+        screen.seconds_until("web00", screen.began)
+        screen.rest(3)
+        for number in range(count):
+            begun = time.monotonic()
+            agent.client.hold("web09", f"reason{number:03}")
+            screen.seconds_until(f"reason{number:03}", begun)
+            seen_at = datetime.now(UTC)
+            event = agent.client.events(before=2**62, limit=1)[0]
+            shown.append((seen_at - datetime.fromisoformat(event["at"])).total_seconds())
+            screen.rest(0.3)
+    agent.client.release("web09")
+    return shown
 
 
 def _in_flood(agent: Agent, repeat: int) -> tuple[list[float], float]:
@@ -174,7 +195,7 @@ def _use(agent: Agent, repeat: int) -> tuple[list[float], list[float], float, fl
         memory = screen.memory_mb()
         for _ in range(repeat):
             begun = time.monotonic()
-            screen.press("jl")  # the second service by name is `large`
+            screen.press("gjl")  # the second service by name is `large`
             opened.append(screen.seconds_until(f"number {_LINES} ", begun))
             screen.rest(0.5)
             for key, text in (("g", "number 1 "), ("G", f"number {_LINES} ")):

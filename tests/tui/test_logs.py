@@ -178,18 +178,26 @@ def test_where_one_is() -> None:
     assert where(None, 50, 100, 0) == "50 % of 100 B"
 
 
-def test_a_time_of_day_is_the_next_one_after_the_stage_began(home: object) -> None:
-    began = datetime(2026, 12, 3, 23, 50, 30, tzinfo=UTC)
-    assert (
-        datetime.fromisoformat(time_of_day("23:50", began)).astimezone(UTC).isoformat() == "2026-12-03T23:50:00+00:00"
-    )
-    assert datetime.fromisoformat(time_of_day("00:05:10", began)).astimezone(UTC).day == 4
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("23:50", "12-03T23:50:00"),  # the minute in which it began
+        ("00:05:10", "12-04T00:05:10"),  # in it, after midnight
+        ("23:40", "12-03T23:40:00"),  # before it: its beginning
+        ("00:20", "12-04T00:20:00"),  # after it: its end
+        ("13:00", "12-03T13:00:00"),  # nearer to the beginning than to the end
+        ("11:00", "12-04T11:00:00"),  # the other way round
+    ],
+)
+def test_a_time_of_day_is_the_one_in_the_log_or_nearest_to_it(home: object, text: str, found: str) -> None:
+    began, until = datetime(2026, 12, 3, 23, 50, 30, tzinfo=UTC), datetime(2026, 12, 4, 0, 10, tzinfo=UTC)
+    assert datetime.fromisoformat(time_of_day(text, began, until)).astimezone(UTC).isoformat() == f"2026-{found}+00:00"
 
 
 @pytest.mark.parametrize("text", ["", "25:00", "12", "a:b", "1:2:3:4"])
 def test_what_is_no_time_of_day(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        time_of_day(text, NOW)
+        time_of_day(text, NOW, NOW)
 
 
 def test_the_critical_path_goes_back_over_what_was_waited_for() -> None:

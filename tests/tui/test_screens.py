@@ -131,8 +131,14 @@ def test_a_narrow_terminal_has_one_pane(shop: FakeAgent) -> None:
             screen = await user.sees("code_quality")
             assert "declines are retried" in screen
             assert "test 199" not in screen
+            assert "tab next stage" in screen
+            assert "/ search" not in screen
             await user.press("enter")
-            await user.sees("test 199", gone="code_quality")
+            await user.sees("test 199", "/ search", gone="code_quality")
+            await user.press("g", "w")  # the log was hidden, and its keys work now
+            await user.sees("test 1", "long lines are wrapped", gone="test 199")
+            await user.press("G")
+            await user.sees("test 199")
             await user.resize(100, 30)
             await user.press("escape")
             await user.sees("test 199", "code_quality")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Cell = str | Text
 _GAP: Final = "  "
 _SHOWN_REASON: Final = 40  # cells of why something is red
+_GIVE_WAY: Final = ("took", "trigger", "ref")  # columns of runs, on a screen that leaves their subjects no room
+_SUBJECT: Final = 20  # cells of it that are worth having
 DURATIONS: Final = frozenset(
     (
         *("approval_timeout", "before_deploy_timeout", "deploy_timeout", "run_timeout", "stage_timeout"),
@@ -79,12 +81,12 @@ def release_cells(release: ReleaseJSON | None, viewer: Viewer) -> tuple[Cell, Ce
     if release is None:
         return "-", ""
     commit = short(release["commit"])
-    known = Text(commit) if release["state"] == "success" else Text(f"{commit} {plain(release['state'])}", "yellow")
+    known = Text(commit) if release["state"] == "success" else Text(f"{commit} {word(release['state'])}", "yellow")
     return known, Text(f"{age_of(release['deployed_at'], viewer.now):>4}", "dim")
 
 
-def now_text(service: ServiceStatusJSON, viewer: Viewer) -> Text:
-    """What happens to a service, most urgent first; a check mark when nothing does."""
+def now_text(service: ServiceStatusJSON, viewer: Viewer, at_rest: Text | None = None) -> Text:
+    """What happens to a service, most urgent first; when nothing does `at_rest`, by default a check mark."""
     parts = [("in_progress", f"{run['id']} {_progress(run, viewer)}", "cyan") for run in service["running"]]
     if waiting := service["waiting"]:
         since = age_of(waiting_since(waiting), viewer.now)
@@ -101,7 +103,7 @@ def now_text(service: ServiceStatusJSON, viewer: Viewer) -> Text:
     if not parts and service["last"] is None:
         return Text("no runs yet", "dim")
     if not parts:
-        return Text(viewer.glyph("success"), "green")
+        return at_rest or Text(viewer.glyph("success"), "green")
     return Text("  ·  ").join(Text(f"{viewer.glyph(state)} {text}".rstrip(), style) for state, text, style in parts)
 
 
@@ -119,7 +121,7 @@ def _drifts(service: ServiceStatusJSON) -> list[str]:
     return [f"{place} {plain(release['drift'])}" for place, release in places if release and release["drift"]]
 
 
-def now_briefly(service: ServiceStatusJSON, viewer: Viewer) -> Text:
+def now_briefly(service: ServiceStatusJSON, viewer: Viewer, at_rest: Text | None = None) -> Text:
     """As `now_text`, for a column of some thirty cells."""
     parts = [("in_progress", f"{run['id']} {_progress(run, viewer)}", "cyan") for run in service["running"]]
     if waiting := service["waiting"]:
@@ -134,7 +136,7 @@ def now_briefly(service: ServiceStatusJSON, viewer: Viewer) -> Text:
     if service["problem"]:
         parts.append(("unknown", plain(service["problem"]), "red"))
     if not parts:
-        return now_text(service, viewer)
+        return now_text(service, viewer, at_rest)
     return Text(" · ").join(Text(f"{viewer.glyph(state)} {text}".rstrip(), style) for state, text, style in parts)
 
 
@@ -153,24 +155,30 @@ def _progress(run: RunJSON, viewer: Viewer) -> str:
 
 
 def runs_table(runs: Sequence[RunJSON], viewer: Viewer) -> list[Text]:
-    """A line for each run; what is too long for the screen of its subject is left out."""
-    lines = table(
-        ["run", "state", "trigger", "ref", "commit", "age", "took", "by", "subject"],
+    """A line for each run. On a narrow screen some columns give way to the subject, and what is too long of that is
+    left out."""
+    header = ["run", "state", "trigger", "ref", "commit", "age", "took", "by", "subject"]
+    rows: list[list[Cell]] = [
         [
-            [
-                plain(run["id"]),
-                state_text(run["state"], viewer),
-                run["trigger"],
-                ref_name(run["ref"]),
-                short(run["commit"]),
-                age_of(run["created_at"], viewer.now),
-                took(run, viewer),
-                viewer.call(run["requested_by"]),
-                quoted(run["subject"], 50) if run["subject"] else "",
-            ]
-            for run in runs
-        ],
-    )
+            plain(run["id"]),
+            run_state(run["state"], viewer),
+            run["trigger"],
+            ref_name(run["ref"]),
+            short(run["commit"]),
+            age_of(run["created_at"], viewer.now),
+            took(run, viewer),
+            viewer.call(run["requested_by"]),
+            quoted(run["subject"], 50) if run["subject"] else "",
+        ]
+        for run in runs
+    ]
+    for column in _GIVE_WAY:
+        if viewer.width is None or _aligned(header, rows)[0][1] + _SUBJECT <= viewer.width:
+            break
+        at = header.index(column)
+        header = header[:at] + header[at + 1 :]
+        rows = [row[:at] + row[at + 1 :] for row in rows]
+    lines = table(header, rows)
     for line in lines:
         line.truncate(viewer.width or line.cell_len, overflow="ellipsis")
     return lines
@@ -178,6 +186,13 @@ def runs_table(runs: Sequence[RunJSON], viewer: Viewer) -> list[Text]:
 
 def state_text(state: str, viewer: Viewer) -> Text:
     return Text(f"{viewer.glyph(state)} {word(state)}", STYLES.get(state, ""))
+
+
+def run_state(state: str, viewer: Viewer) -> Text:
+    """As `state_text`, for a column of a list of runs: what waits asks a question, which is also shorter."""
+    if state == "awaiting_approval":
+        return Text(f"{viewer.glyph(state)} approval?", STYLES.get(state, ""))
+    return state_text(state, viewer)
 
 
 def took(run: RunJSON, viewer: Viewer) -> str:

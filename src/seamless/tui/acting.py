@@ -63,6 +63,7 @@ class ActingRoom(Room):
             return None
 
     async def question(self, question: Question) -> Answer | None:
+        self.app.clear_notifications()  # they would lie over it
         return await self.app.push_screen_wait(Dialog(question))
 
     def open_run(self, run: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
@@ -10,6 +11,7 @@ from seamless.logtext import plain
 from seamless.model import short
 from seamless.rendering.formats import age_of, local_time
 from seamless.rendering.runs import Viewer, approval_facts
+from seamless.rendering.tables import table
 from seamless.tui.dialogs import Question
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from seamless.wire import RunJSON
 
 _COMMITS: Final = 50
+_DIGEST: Final = 19  # cells: `sha256:` and twelve more
 
 
 async def approve(room: ActingRoom, run: RunJSON) -> None:
@@ -70,21 +73,22 @@ def letting_through(run: RunJSON, viewer: Viewer) -> list[Text]:
         lines += [Text(), Text("Image", "bold"), Text(f"  {plain(image['digest'])}")]
     if approval["tested_against"]:
         lines += [Text(), Text("Tested against", "bold")]
-        for peer in approval["tested_against"]:
-            lines.append(Text("  " + peer_line(peer)))
+        lines += peer_lines(approval["tested_against"])
     if approval["task_definition"]:
         lines += [Text(), Text("Task definition", "bold")]
         lines += [Text(f"  {plain(line)}") for line in approval["task_definition"].splitlines()]
     return [*lines, Text(), Text(f"Expires {local_time(approval['expires_at'])}", "dim")]
 
 
-def peer_line(peer: dict[str, object]) -> str:
-    """`notification  1e930b4  production  sha256:1234567890ab`."""
-    commit = peer.get("commit")
-    known = [
-        peer.get("service") or peer.get("compose_service"),
-        short(str(commit)) if commit else "",
-        peer.get("source"),
-        str(peer.get("digest") or "")[:19],
-    ]
-    return plain("  ".join(str(one) for one in known if one))
+def peer_lines(peers: Sequence[Mapping[str, object]]) -> list[Text]:
+    """`  notification  1e930b4  production  sha256:1234567890ab`, a line for each, in columns."""
+    rows = []
+    for peer in peers:
+        name = peer.get("service") or peer.get("compose_service")
+        if peer.get("source") == "file":
+            rows.append([plain(str(name)), "", "as the Compose file says", ""])
+            continue
+        commit, digest = peer.get("commit"), str(peer.get("digest") or "")[:_DIGEST]
+        known = [name, short(str(commit)) if commit else "", peer.get("source"), digest]
+        rows.append([plain(str(one or "")) for one in known])
+    return [Text("  ").append_text(line) for line in table([""] * 4, rows)[1:]]

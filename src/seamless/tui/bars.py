@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from rich.text import Text
+from textual.binding import ActiveBinding, Binding
 from textual.widget import Widget
 
 _GAP: Final = "  "
-_ALWAYS: Final = ("help", "quit")
+_ALWAYS: Final = ("leave", "help", "quit")
 _NAMES: Final = {"question_mark": "?", "slash": "/", "escape": "esc", "ampersand": "&", "colon": ":", "space": "space"}
 
 
@@ -71,9 +72,17 @@ class KeyBar(Widget):
         judge = getattr(self.screen, "is_apt", None)  # dialogs have none
         return judge is None or bool(judge(action))
 
+    def _rank(self, active: ActiveBinding) -> int:
+        """What is waited for first, then the keys of the focused widget, those that this screen alone has, and the
+        others."""
+        if active.binding.action == getattr(self.screen, "foremost", None):
+            return -1
+        own = {binding.action for binding in type(self.screen).BINDINGS if isinstance(binding, Binding)}
+        return 0 if active.node is self.screen.focused else 1 if active.binding.action in own else 2
+
     def render(self) -> Text:
         hints: dict[str, tuple[str, str]] = {}
-        for key, active in self.screen.active_bindings.items():
+        for key, active in sorted(self.screen.active_bindings.items(), key=lambda one: self._rank(one[1])):
             binding = active.binding
             if binding.show and active.enabled and binding.action not in hints and self._is_apt(binding.action):
                 hints[binding.action] = (key_name(key), binding.description)
@@ -81,7 +90,8 @@ class KeyBar(Widget):
         room = self.size.width - 1 - sum(_width(hint) for hint in last)
         line = Text(" ", no_wrap=True)
         for action, hint in hints.items():
-            if action not in _ALWAYS and (room := room - _width(hint)) >= 0:
+            if action not in _ALWAYS and _width(hint) <= room:
+                room -= _width(hint)
                 _append(line, hint)
         for hint in last:
             _append(line, hint)

@@ -103,9 +103,11 @@ def chart(run: RunJSON, viewer: Viewer, width: int) -> list[Text]:
     whole = max([end for _, end in times.values()] or [0.0]) or 1.0
     marks = _branches(stages)
     room = width - _LEFT - 2
-    bar_width = min(_MOST_BAR, room if room < 30 else max(12, room * 2 // 5))
+    told = [_note(stage) for stage in stages]
+    longest = max((note.cell_len for note in told), default=0)
+    bar_width = min(_MOST_BAR, room if room < 30 else max(12, min(room * 2 // 5, room - longest - 1)))
     lines = []
-    for stage in stages:
+    for stage, note in zip(stages, told, strict=True):
         state = stage["state"]
         style = STYLES.get(state, "")
         seconds = seconds_between(stage["started_at"], stage["ended_at"], viewer.now)
@@ -118,7 +120,7 @@ def chart(run: RunJSON, viewer: Viewer, width: int) -> list[Text]:
         if bar_width >= _LEAST_BAR:
             line.append_text(_bar(stage, times, whole, bar_width, is_critical=stage["name"] in critical))
         if room - bar_width > 8:
-            line.append(" ").append_text(_note(stage))
+            line.append(" ").append_text(note)
         lines.append(line)
     return lines
 

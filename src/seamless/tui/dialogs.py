@@ -76,7 +76,8 @@ class Dialog(ModalScreen[Answer | None]):
     Dialog Button { margin-left: 2; height: 1; border: none !important; min-width: 8; background: $background;
         color: $foreground; text-style: none; }
     Dialog Button:focus { text-style: bold reverse; border: none; background: $background; color: $foreground; }
-    Dialog Button:disabled { text-style: dim; border: none; background: $background; }
+    Dialog Button:disabled, Dialog Button:ansi.-style-default:disabled { text-style: dim; border: none !important;
+        background: $background; }
     Dialog Button:hover { border: none; background: $background; color: $foreground; }
     """
 
@@ -92,7 +93,8 @@ class Dialog(ModalScreen[Answer | None]):
 
     def compose(self) -> ComposeResult:
         asked = self._question
-        with Vertical():
+        with Vertical() as box:
+            box.border_subtitle = "tab next  enter choose  esc leave"
             yield Label(Text(asked.title), classes="title")
             if asked.lines:
                 with VerticalScroll(can_focus=False):

@@ -71,6 +71,10 @@ class FleetRoom(ListRoom):
     def show_place(self) -> None:
         self._show_title(self.home.viewer())
 
+    @on(Listing.Resized)
+    def _resized(self) -> None:
+        self.tick()
+
     def _show_title(self, viewer: Viewer) -> None:
         fleet = self.home.fleet.values()
         counts = [
@@ -99,14 +103,16 @@ class FleetRoom(ListRoom):
 
 
 def _row(status: ServiceStatusJSON, viewer: Viewer, width: int) -> Row:
-    now = now_text(status, viewer) if width >= _WIDE else now_briefly(status, viewer)
+    last = _last(status, viewer)
+    beside = width >= _LAST  # in a column of its own; else it stands where nothing happens now
+    in_words = now_text if width >= _WIDE else now_briefly
     cells = (
         Text(plain(status["service"])),
         _text(head_cell(status["head"])),
         *_release(status["staging"], viewer),
         *_release(status["production"], viewer),
-        now,
-        _last(status, viewer) if width >= _LAST else Text(),
+        in_words(status, viewer, None if beside else last),
+        last if beside else Text(),
     )
     production = status["production"]
     newest = production["deployed_at"] if production else ""

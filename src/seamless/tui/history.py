@@ -83,7 +83,7 @@ class HistoryRoom(ListRoom):
         if before == _NEWEST:
             self._events, self._no_older = [], False
         self.listing.waiting = False
-        self._no_older = not found
+        self._no_older = len(found) < _PAGE
         self._events += found
         self._show()
 
@@ -118,6 +118,10 @@ class HistoryRoom(ListRoom):
         event.stop()
         if self.run_name:
             self.open_run(self.run_name)
+        elif self.service:
+            from seamless.tui.service import ServiceRoom
+
+            self.app.push_screen(ServiceRoom(self.service))
 
 
 def _row(event: EventJSON, viewer: Viewer) -> Row:

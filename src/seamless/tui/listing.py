@@ -76,6 +76,9 @@ class Listing(Widget, can_focus=True):
     class Moved(_OfListing):
         """The cursor is on the row `key` now, or other rows are shown."""
 
+    class Resized(_OfListing):
+        """The rows may be others, where they depend on the width."""
+
     class NearEnd(_OfListing):
         """The cursor has come to the last row: there may be older ones to fetch."""
 
@@ -205,6 +208,7 @@ class Listing(Widget, can_focus=True):
     def on_resize(self) -> None:
         self._lay_out()
         self._place(self.cursor)
+        self.post_message(self.Resized(self, self.key or ""))
 
     def on_focus(self) -> None:
         self._draw(self.cursor)

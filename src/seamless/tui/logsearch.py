@@ -52,7 +52,7 @@ class Search:
         begun = time.monotonic()
         finished = False
         while not finished and not self._stopped:
-            answer = await self._ask_once(ask, run, stage, start, backwards)
+            answer = await self.matches(ask, run, stage, start, backwards=backwards, limit=1)
             if answer["matches"]:
                 return answer["matches"][0]["offset"]
             start, finished = answer["reached"], answer["finished"]
@@ -60,8 +60,9 @@ class Search:
                 on_progress(f"searching at {100 * start // max(1, answer['size'])} %; esc stops")
         return None
 
-    async def _ask_once(
-        self, ask: Ask[LogSearchJSON], run: str, stage: str, start: int, backwards: bool
+    async def matches(
+        self, ask: Ask[LogSearchJSON], run: str, stage: str, start: int, *, backwards: bool, limit: int
     ) -> LogSearchJSON:
+        """As far as the agent comes in one go."""
         options: dict[str, Any] = {"offset": start, "backwards": backwards, "ignore_case": self.ignore_case}
-        return await ask(lambda agent: agent.search_log(run, stage, self.pattern, limit=1, **options))
+        return await ask(lambda agent: agent.search_log(run, stage, self.pattern, limit=limit, **options))

@@ -1,7 +1,6 @@
 """A stage's log as lines, in both directions from any offset, fetched by blocks as they are needed and never whole.
 
-`Lines` is the log, `Matching` the lines of it in which a regular expression is found (the agent searches). Both hold
-a bounded number of blocks or lines.
+A bounded number of blocks is held.
 """
 
 from __future__ import annotations
@@ -16,15 +15,11 @@ from seamless.loglines import BLOCK, starts_after
 
 if TYPE_CHECKING:
     from seamless.client import Client
-    from seamless.tui.logsearch import Search
-    from seamless.wire_logs import LogSearchJSON
 
 T = TypeVar("T")
 Ask = Callable[[Callable[["Client"], T]], Awaitable[T]]
 
 _BLOCKS: Final = 32  # 2 MiB of a log
-_AT_ONCE: Final = 100  # matches that are asked for at once
-_KNOWN: Final = 2000  # matches that are remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,68 +124,3 @@ class Lines:
             base -= BLOCK
         ends = [*starts[1:], await self._next(starts[-1])] if starts else []
         return [Line(start, end, await self._read(start, end)) for start, end in zip(starts, ends, strict=True)]
-
-
-class Matching:
-    """The lines of a log in which something is found. What was found stays known, as far as it lies in one stretch."""
-
-    def __init__(self, ask: Ask[LogSearchJSON], lines: Lines, run: str, stage: str, search: Search) -> None:
-        self._ask = ask
-        self._lines = lines
-        self._run = run
-        self._stage = stage
-        self.search = search
-        self._found: list[Line] = []  # all there are between `_low` and `_high`
-        self._low = self._high = 0
-
-    async def forward(self, start: int, count: int) -> list[Line]:
-        self._begin_at(start)
-        while True:
-            first = bisect_left(self._found, start, key=_offset)
-            if len(self._found) - first >= count or self._high >= self._lines.size:
-                return self._found[first : first + count]
-            answer = await self._search(self._high, count, backwards=False)
-            self._found += _lines_of(answer)
-            self._high = answer["reached"]
-            if len(self._found) > _KNOWN:
-                self._found = self._found[-_KNOWN:]
-                self._low = self._found[0].offset
-
-    async def backward(self, before: int, count: int) -> list[Line]:
-        self._begin_at(before)
-        while True:
-            last = bisect_left(self._found, before, key=_offset)
-            if last >= count or self._low <= 0:
-                return self._found[max(0, last - count) : last]
-            answer = await self._search(self._low, count, backwards=True)
-            self._found = _lines_of(answer)[::-1] + self._found
-            self._low = answer["reached"]
-            if len(self._found) > _KNOWN:
-                self._high = self._found[_KNOWN].offset
-                self._found = self._found[:_KNOWN]
-
-    def _begin_at(self, offset: int) -> None:
-        if not self._low <= offset <= self._high:
-            self._found = []
-            self._low = self._high = offset
-
-    async def _search(self, offset: int, count: int, *, backwards: bool) -> LogSearchJSON:
-        return await self._ask(
-            lambda agent: agent.search_log(
-                self._run,
-                self._stage,
-                self.search.pattern,
-                offset=offset,
-                backwards=backwards,
-                ignore_case=self.search.ignore_case,
-                limit=max(_AT_ONCE, count),
-            )
-        )
-
-
-def _offset(line: Line) -> int:
-    return line.offset
-
-
-def _lines_of(answer: LogSearchJSON) -> list[Line]:
-    return [Line(one["offset"], one["offset"] + 1, one["text"].encode()) for one in answer["matches"]]

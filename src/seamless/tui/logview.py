@@ -19,9 +19,10 @@ from seamless.tui.follower import Follower
 from seamless.tui.logcanvas import LogCanvas
 from seamless.tui.logkeys import KEYS
 from seamless.tui.loglines import Rows, plain_line, where
+from seamless.tui.logmatches import Matching
 from seamless.tui.logpage import Page
 from seamless.tui.logsearch import ERRORS, Search
-from seamless.tui.logsource import Lines, Matching
+from seamless.tui.logsource import Lines
 
 if TYPE_CHECKING:
     from seamless.client import Client
@@ -89,7 +90,6 @@ class LogView(LogCanvas):
         self.close()
 
     def load_again(self) -> None:
-        """The agent is back, or new."""
         if self.stage is not None and (not self._page.window or self._follower is None):
             self._do(self._begin_reading)
 
@@ -134,6 +134,11 @@ class LogView(LogCanvas):
                 self._settle()
 
         self.run_worker(turn(), exit_on_error=True)
+
+    def _do_instead(self, move: Callable[[], Awaitable[None]]) -> None:
+        """Whoever goes elsewhere does not wait for what a search may find."""
+        self.stop_searching()
+        self._do(move)
 
     def _settle(self) -> None:
         self.refresh()
@@ -231,14 +236,14 @@ class LogView(LogCanvas):
             if direction > 0 and self._page.is_at_end and seen[-1].offset == self._page.mark:
                 self._following, self._new = True, 0
 
-        self._do(move)
+        self._do_instead(move)
 
     def action_end(self) -> None:
         async def move() -> None:
             self._following = True
             await self._show_end()
 
-        self._do(move)
+        self._do_instead(move)
 
     def action_follow(self) -> None:
         if self._following:
@@ -273,7 +278,7 @@ class LogView(LogCanvas):
         async def move() -> None:
             await self._go_to((await self._ask(question))["offset"])
 
-        self._do(move)
+        self._do_instead(move)
 
     # Searching
 

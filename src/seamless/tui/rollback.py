@@ -152,8 +152,8 @@ class RollbackRoom(ListRoom):
         today = status and (status["production"] if production else status["staging"])
         author = viewer.call(image["author"])
         words = [
-            Text(f"{self._environment} today   {short(today['commit']) if today else 'nothing'}"),
-            Text(f"would become   {short(image['commit'])}  {plain(image['subject'])} ({author})"),
+            Text(f"{f'{self._environment} today':<16}  {short(today['commit']) if today else 'nothing'}"),
+            Text(f"{'would become':<16}  {short(image['commit'])}  {plain(image['subject'])} ({author})"),
         ]
         if production:
             words.append(

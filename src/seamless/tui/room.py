@@ -135,6 +135,9 @@ class Room(Screen[None]):
         """A second has passed, or something was learnt."""
         self.show_trouble()
 
+    foremost: str | None = None
+    """The action that the user is waited for to do, if there is one."""
+
     def is_apt(self, action: str) -> bool:
         """Whether the key bar has the action now; its key works all the same, and then the agent says what is wrong."""
         return True
@@ -152,10 +155,12 @@ class Room(Screen[None]):
         self.query_one(Banner).show(text)
 
     def say(self, message: str) -> None:
+        self.app.clear_notifications()  # the newest word counts
         self.notify(plain(message), timeout=6, markup=False)
 
     def complain(self, error: SeamlessError) -> None:
         words = plain(error.message) + (f". {plain(error.hint)}" if error.hint else "")
+        self.app.clear_notifications()
         self.notify(words, severity="error", timeout=12, markup=False)
 
     def copy(self, text: str, what: str) -> None:

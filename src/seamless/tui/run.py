@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -83,7 +83,7 @@ class RunRoom(ActingRoom):
             id="previous_stage",
             priority=True,
         ),
-        Binding("enter,z", "whole_log", "Whole log/stages", id="whole_log"),
+        Binding("enter,z", "whole_log", "Whole log", id="whole_log"),
         Binding("v", "evidence", "Evidence", id="evidence"),
         *(
             Binding(str(number), f"pick({number})", f"Stage {number}", show=False, id=f"stage_{number}")
@@ -135,6 +135,10 @@ class RunRoom(ActingRoom):
     @property
     def _log(self) -> LogView:
         return self.query_one(LogView)
+
+    @property
+    def foremost(self) -> str | None:  # type: ignore[override]  # depends on the run
+        return "approve" if self._run and self._run["state"] == "awaiting_approval" else None
 
     def is_apt(self, action: str) -> bool:
         state = self._run["state"] if self._run else ""
@@ -219,6 +223,7 @@ class RunRoom(ActingRoom):
         width, height = self.size
         self.set_class(width >= _SIDE_BY_SIDE, "-wide")
         self.set_class(width < _NARROW, "-narrow")
+        self._focus_log()
         if self._run is None:
             self.query_one(TitleBar).show(Text(self._wanted))
             return
@@ -276,6 +281,15 @@ class RunRoom(ActingRoom):
             self._log.filter("")
         else:
             self.toggle_class("-log")
+            self._focus_log()
+
+    def _focus_log(self) -> None:
+        """Its keys work as long as it can be seen."""
+        is_seen = self.has_class("-log") or not self.has_class("-narrow")
+        if is_seen and self.focused is None:
+            self.call_after_refresh(self._log.focus)
+        elif not is_seen and self.focused is self._log:
+            self.set_focus(None)
 
     def action_leave(self) -> None:
         if self._log.stop_searching():
@@ -310,10 +324,10 @@ class RunRoom(ActingRoom):
     def action_log_time(self) -> None:
         def go(text: str) -> None:
             now = self._stage_now
-            began = now and now["started_at"]
-            if text.strip() and began:
+            if text.strip() and now and (began := now["started_at"]):
                 try:
-                    self._log.go_to_time(time_of_day(text.strip(), moment(began)))
+                    until = moment(now["ended_at"]) if now["ended_at"] else datetime.now(UTC)
+                    self._log.go_to_time(time_of_day(text.strip(), moment(began), until))
                 except ValueError:
                     self.complain(SeamlessError(f"{text.strip()!r} is not a time", hint="14:02 or 14:02:30"))
 
@@ -350,11 +364,17 @@ def _write(agent: Client, run: str, stage: str, path: Path) -> int:
     return count
 
 
-def time_of_day(text: str, after: datetime) -> str:
-    """The first such local time at or after the minute of `after`, as ISO. Raises ValueError."""
+def time_of_day(text: str, began: datetime, until: datetime) -> str:
+    """The first such local time in a log that goes from `began` to `until`, else the one that is nearest to it, as ISO.
+    Raises ValueError."""
     hour, minute, *second = (int(part) for part in text.split(":"))
     if len(second) > 1:
         raise ValueError(text)
-    began = after.astimezone()
-    at = began.replace(hour=hour, minute=minute, second=second[0] if second else 0, microsecond=0)
-    return (at if at >= began.replace(second=0, microsecond=0) else at + timedelta(days=1)).isoformat()
+    local = began.astimezone().replace(hour=hour, minute=minute, second=second[0] if second else 0, microsecond=0)
+    first = began.replace(second=0, microsecond=0)  # a minute holds all its seconds
+    days = range(-1, (until - began).days + 2)
+
+    def distance(at: datetime) -> timedelta:
+        return max(first - at, at - until, timedelta(0))
+
+    return min((local + timedelta(days=day) for day in days), key=distance).isoformat()

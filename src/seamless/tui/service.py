@@ -16,7 +16,7 @@ from seamless.logtext import plain, word
 from seamless.model import short
 from seamless.rendering.formats import age_of, local_time
 from seamless.rendering.runs import STYLES, Viewer, ref_name
-from seamless.rendering.tables import now_text, state_text, took
+from seamless.rendering.tables import now_text, run_state, took
 from seamless.tui.bars import TitleBar
 from seamless.tui.coalesced import Coalesced
 from seamless.tui.listing import Column, Listing, Row
@@ -157,7 +157,7 @@ class ServiceRoom(ListRoom):
     @work(exclusive=True, group="older")
     async def _load_older(self, before: str) -> None:
         found = await self.attempt(lambda agent: agent.runs(service=self._service, limit=_PAGE, before=before))
-        self._no_older = not found
+        self._no_older = len(found or []) < _PAGE
         self._runs += found or []
         self._show()
 
@@ -192,14 +192,11 @@ class ServiceRoom(ListRoom):
 
 
 def _run_row(run: RunJSON, viewer: Viewer) -> Row:
-    state = state_text(run["state"], viewer)
-    if run["state"] == "awaiting_approval":
-        state = Text(f"{viewer.glyph('awaiting_approval')} approval?", "yellow")
     return Row(
         run["id"],
         (
             Text(plain(run["id"])),
-            state,
+            run_state(run["state"], viewer),
             Text(run["trigger"]),
             Text(ref_name(run["ref"])),
             Text(short(run["commit"])),

@@ -9,7 +9,7 @@ from rich.text import Text
 from seamless.logtext import plain
 from seamless.rendering import evidence
 from seamless.rendering.runs import Viewer, approval_facts, details, ending, failure_facts, header, stage_rows
-from seamless.tui.approval import letting_through, peer_line
+from seamless.tui.approval import letting_through, peer_lines
 
 if TYPE_CHECKING:
     from seamless.wire import RunJSON
@@ -49,7 +49,7 @@ def proof(run: RunJSON) -> list[Text]:
         peers = [peer for peer in stage["detail"].get("peers") or [] if isinstance(peer, dict)]
         if peers:
             lines.append(Text(f"{stage['name']} ran against", "bold"))
-            lines += [*(Text(f"  {peer_line(peer)}") for peer in peers), Text()]
+            lines += [*peer_lines(peers), Text()]
     return lines
 
 
