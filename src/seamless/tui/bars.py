@@ -10,7 +10,15 @@ from textual.widget import Widget
 
 _GAP: Final = "  "
 _ALWAYS: Final = ("leave", "help", "quit")
-_NAMES: Final = {"question_mark": "?", "slash": "/", "escape": "esc", "ampersand": "&", "colon": ":", "space": "space"}
+_NAMES: Final = {
+    "question_mark": "?",
+    "slash": "/",
+    "escape": "esc",
+    "ampersand": "&",
+    "colon": ":",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+}
 
 
 def key_name(key: str) -> str:

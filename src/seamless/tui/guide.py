@@ -32,9 +32,10 @@ def actions_of(screen: Screen[Any]) -> list[tuple[str, list[str], ActiveBinding]
 def guide(app: SeamlessApp) -> Pages:
     """The help: every action of the screen in front with its keys, and the name by which `[keys]` changes them."""
     text = Text()
-    for what, keys, active in actions_of(app.screen):
-        text.append(f"{', '.join(keys):<18}", "bold").append(f" {what:<26}")
-        text.append(f"{active.binding.id}\n", "dim")
+    actions = [(", ".join(keys), what, active.binding.id) for what, keys, active in actions_of(app.screen)]
+    widths = [max(len(one[column]) for one in actions) for column in (0, 1)]
+    for keys, what, name in actions:
+        text.append(f"{keys:<{widths[0]}}", "bold").append(f"  {what:<{widths[1]}}  ").append(f"{name}\n", "dim")
     text.append("\nEvery action is in the command palette as well: ctrl+p.\n")
     text.append(f"Keys are changed in {app.settings.file or 'tui.toml'}: ")
     text.append('[keys] name = "key,key".', "bold").append(" The name is the last word of a line above.\n")
