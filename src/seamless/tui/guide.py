@@ -32,7 +32,7 @@ def actions_of(screen: Screen[Any]) -> list[tuple[str, list[str], ActiveBinding]
 def guide(app: SeamlessApp) -> Pages:
     """The help: every action of the screen in front with its keys, and the name by which `[keys]` changes them."""
     text = Text()
-    actions = [(", ".join(keys), what, active.binding.id) for what, keys, active in actions_of(app.screen)]
+    actions = [(", ".join(keys), what, active.binding.id or "") for what, keys, active in actions_of(app.screen)]
     widths = [max(len(one[column]) for one in actions) for column in (0, 1)]
     for keys, what, name in actions:
         text.append(f"{keys:<{widths[0]}}", "bold").append(f"  {what:<{widths[1]}}  ").append(f"{name}\n", "dim")
