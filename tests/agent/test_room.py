@@ -54,3 +54,21 @@ def test_beginning_and_end_are_in_the_history_and_wake_who_waits(tmp_path: Path)
         return [f"{event.kind} {event.name}" for event in await store.events.page()]
 
     assert with_store(tmp_path / "seamless.db", body) == ["agent no_room", "agent room"]
+
+
+def test_a_shortage_that_was_over_before_the_next_look_wakes_whom_it_stopped(tmp_path: Path) -> None:
+    async def body(store: Store) -> list[str]:
+        least = 1
+        roomy = asyncio.Event()
+        room = Room({"the data directory": tmp_path}, lambda: least)
+        watching = asyncio.create_task(room.watch(store, roomy.set))
+        await asyncio.sleep(0)  # the first look has been taken
+        least = 2**60
+        assert room.shortage() is not None
+        least = 1
+        await asyncio.wait_for(roomy.wait(), 60)
+        await asyncio.wait_for(store.events.newest.beyond(1), 60)
+        watching.cancel()
+        return [event.name for event in await store.events.page()]
+
+    assert with_store(tmp_path / "seamless.db", body) == ["no_room", "room"]

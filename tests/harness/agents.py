@@ -178,8 +178,11 @@ class Agent:
         return [*found["container"], *found["volume"], *(name for name in found["network"] if name not in networks)]
 
     def await_clean(self, *, within_s: float = 60.0) -> None:
-        """Until nothing of any run is left: cleaning comes after a run's end."""
+        """Until every run is at rest and nothing of any is left: cleaning comes after a run's end."""
         deadline = time.monotonic() + within_s
+        for run in self.client.runs(limit=1000):
+            if run["state"] not in _AT_REST:
+                self.wait_run(run["id"], within_s=within_s)
         while left := self.left_behind():
             assert time.monotonic() < deadline, f"left behind: {left}\n{self.said()}"
             time.sleep(0.1)

@@ -27,6 +27,7 @@ class Room:
     def __init__(self, folders: Mapping[str, Path], least: Callable[[], int]) -> None:
         self._folders = folders
         self._least = least
+        self._told: str | None = None  # a shortage that somebody acted on and whose end was not told yet
 
     def shortage(self) -> str | None:
         """Where there is too little room now, in words. One system call for each place."""
@@ -34,7 +35,8 @@ class Room:
         if least:
             for what, folder in self._folders.items():
                 if (short := _shortage(folder, least)) is not None:
-                    return f"{what} ({folder}) {short}"
+                    self._told = f"{what} ({folder}) {short}"
+                    return self._told
         return None
 
     def require(self) -> None:
@@ -46,18 +48,22 @@ class Room:
             )
 
     async def watch(self, store: Store, roomy: Callable[[], None]) -> None:
-        """For ever: tells of the beginning and the end of a shortage; calls `roomy` at its end."""
-        was_short = False
+        """For ever: tells of the beginning and the end of a shortage; calls `roomy` at its end.
+
+        One that came and went between two looks counts as well: whoever asked meanwhile waits for its end.
+        """
+        recorded = False
         while True:
             short = self.shortage()
-            if short is not None and not was_short:
-                _log.error("no new work is taken: %s", short)
-            elif short is None and was_short:
+            if self._told is not None and not recorded:
+                recorded = True
+                _log.error("no new work is taken: %s", self._told)
+                await _record(store, self._told)
+            if short is None and recorded:
+                recorded, self._told = False, None
                 _log.warning("there is room again: work goes on")
                 roomy()
-            if was_short != (short is not None):
-                was_short = short is not None
-                await _record(store, short)
+                await _record(store, None)
             await asyncio.sleep(_LOOK_AGAIN_S)
 
 
