@@ -211,7 +211,7 @@ def test_what_cannot_be_is_asked_again_at_once(planned: FakeAgent, home: Path) -
         terminal.answer("target group, or nothing", "my-load-balancer")
         terminal.answer("targetgroup/…, or nothing", "")
         terminal.answer("Make staging?", "perhaps")
-        terminal.answer("invalid input", "y")
+        terminal.answer("y or n", "y")
         terminal.read_until("staging is up")
         assert terminal.end() == 0
     wanted = {"payment": {"port": 3000, "cpu": 512, "memory": 2048, "count": 2}}

@@ -94,6 +94,7 @@ def test_a_place_that_cannot_be_written(seamless: Seamless, home: Path) -> None:
 
 def test_at_a_terminal_a_wrong_answer_is_asked_again(home: Path) -> None:
     (home / "file").touch()
+    (home / "plain").mkdir()
     repository(home / "empty", {})
     repository(home / "web", {"package.json": PACKAGE, "Dockerfile": "EXPOSE 80"})
     with at_a_terminal("--config", "seamless.toml", "init", cwd=home) as terminal:
@@ -106,23 +107,43 @@ def test_at_a_terminal_a_wrong_answer_is_asked_again(home: Path) -> None:
         terminal.answer("AWS region", "Frankfurt")
         terminal.answer("must be", "")
         terminal.answer("staging before production", "perhaps")
-        terminal.answer("invalid input", "n")
+        terminal.answer("y or n", "n")
         terminal.answer("without an approval", "y")
         terminal.answer("first service", "./nowhere")
         terminal.answer("there is no", "./empty")
-        terminal.answer("no commit yet", "./web")
-        terminal.answer("Its name", "")
-        terminal.answer("image, Enter to take it, - for none", "")
+        terminal.answer("no commit yet", "./plain")
+        terminal.answer("it is no git repository", "./web")
+        terminal.answer("Its name", "No Name!")
+        terminal.answer("1 to 63 lower-case letters", "")
+        terminal.answer("image, Enter to take it, - for none", "Node 20")
+        terminal.answer("must be an image", "")
         terminal.answer("install, Enter", "")
         terminal.answer("unit_test, Enter", "-")
         terminal.answer("port, Enter", "much")
-        terminal.answer("a port is a number", "8080")
+        terminal.answer("must be a whole number", "²")
+        terminal.answer("must be a whole number", "70000")
+        terminal.answer("must be at most 65535", "8080")
         terminal.read_until("next: seamless agent start")
         assert terminal.end() == 0
     written = tomllib.loads((home / "seamless.toml").read_text())
     assert written["pipeline"] == {"use_staging": False, "auto_deploy": True}
     service = written["services"]["web"]
     assert (service["port"], service["install"], "unit_test" in service) == (8080, "npm install", False)
+
+
+def test_a_wrong_option_is_told_before_the_first_question(home: Path) -> None:
+    with at_a_terminal("--config", "seamless.toml", "init", "--forge", "svn", cwd=home) as terminal:
+        assert terminal.read_until("one of git, github").startswith("seamless: 'svn': ")
+        assert terminal.end() == 2
+
+
+def test_a_question_that_is_left_writes_nothing(home: Path) -> None:
+    with at_a_terminal("--config", "seamless.toml", "init", cwd=home) as terminal:
+        terminal.read_until("data lives")
+        terminal.type("\x04")  # Ctrl-D
+        terminal.read_until("\r\nseamless: interrupted")
+        assert terminal.end() == 130
+    assert not (home / "seamless.toml").exists()
 
 
 def test_a_service_of_the_system_has_its_data_at_an_absolute_place() -> None:

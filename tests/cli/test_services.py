@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from harness.terminal import at_a_terminal
+from harness.users import NOBODY
 
 from .conftest import Seamless
 from .fake_agent import FakeAgent
@@ -121,7 +126,7 @@ def test_a_monorepo_needs_a_word(seamless: Seamless, home: Path, config: Path) -
         (["add", "https://127.0.0.1:1/x.git"], 1, "cannot be read: unable to access"),
         (["add", "./empty"], 1, "has no commit yet. Push a first one"),
         (["add", "./" + "x" * 300], 2, "cannot be read: file name too long"),
-        (["add", "./folder"], 1, "cannot be read"),
+        (["add", "./folder"], 1, "cannot be read: it is no git repository"),
         (["add", "ext::sh -c id"], 1, "cannot be read: transport 'ext' not allowed"),
         (["add", "--no-inspect", "ext::sh -c id", "--name", "x"], 2, "no other transport"),
         (["add", "./empty", "--name", "No Name"], 2, "'No Name' is not a service's name"),
@@ -193,6 +198,46 @@ def test_edit_and_remove(seamless: Seamless, home: Path, config: Path) -> None:
     assert (refused.returncode, "--yes" in refused.stderr) == (2, True)
     assert seamless("service", "remove", "web", "--yes").returncode == 0
     assert tomllib.loads(config.read_text()) == tomllib.loads(CONFIG)
+
+
+def test_a_service_is_removed_on_a_yes_only(home: Path, config: Path) -> None:
+    config.write_text('services.web.repo = "https://example.org/web.git"\n')
+    before = config.read_text()
+    with at_a_terminal("--config", str(config), "service", "remove", "web", cwd=home) as terminal:
+        terminal.answer("Remove web", "perhaps")
+        terminal.answer("y or n", "n")
+        terminal.read_until("nothing was changed")
+        assert terminal.end() == 1
+    assert config.read_text() == before
+
+
+def test_what_no_answer_mends_is_told_before_anybody_is_asked(home: Path, config: Path) -> None:
+    repository(home / "web", {"package.json": PACKAGE, "Dockerfile": "EXPOSE 80"})
+    command = ("--config", str(config), "service", "add", "./web", "--name", "web", "--health", "well")
+    with at_a_terminal(*command, cwd=home) as terminal:
+        shown = terminal.read_until("services.web.health: must be")
+        assert "Enter to take it" not in shown
+        assert terminal.end() == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_a_folder_that_is_closed_is_said_to_be_closed() -> None:
+    folder = Path(tempfile.mkdtemp())  # not below one that pytest closes
+    program = f"""
+import os
+from pathlib import Path
+from seamless.cli import services
+from seamless.errors import NotFoundError
+os.setgroups([])
+os.setuid({NOBODY})
+try:
+    services._repository({str(folder)!r}, Path("/c.toml"))
+except NotFoundError as error:
+    print(error.message)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    folder.rmdir()
+    assert done.stdout == f"{folder} cannot be read: permission denied\n"
 
 
 def test_edit_in_an_editor_is_put_in_place_when_it_is_valid(seamless: Seamless, home: Path, config: Path) -> None:

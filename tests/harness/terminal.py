@@ -36,7 +36,10 @@ class Terminal:
     def answer(self, question: str, text: str) -> None:
         """Waits for the question, and types a line."""
         self.read_until(question)
-        os.write(self._master, text.encode() + b"\n")
+        self.type(f"{text}\n")
+
+    def type(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
 
     def end(self) -> int:
         """Waits for the program's end; its exit code."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seamless.cli import completing
+from seamless.cli import asking, completing
 from seamless.cli.session import Session, print_json, print_json_line, session_of, user_name
 from seamless.errors import ConfigError, UsageError
 
@@ -128,7 +128,8 @@ def up(
         if plan_only or plan["action"] == "nothing":
             return
         if not yes:
-            _confirm(f"{'Make' if plan['action'] == 'create' else 'Change'} {name}?")
+            _need_terminal("--yes")
+            asking.confirm(f"{'Make' if plan['action'] == 'create' else 'Change'} {name}?", yes=False)
         asked["fingerprint"] = plan["fingerprint"]
         operation = agent.environments.up(name, asked)
         code = _follow(session, agent, name, operation, (plan["region"], plan["cluster"]), as_json=as_json)
@@ -209,7 +210,7 @@ def down(
                 session.console.print(line)
         if confirm is None:
             _need_terminal("--confirm NAME")
-            confirm = typer.prompt(f"Type {name} to delete all this, its logs too")
+            confirm = asking.ask(f"Type {name} to delete all this, its logs too", "", lambda text: None)
         operation = agent.environments.down(name, confirm, region=region, cluster=cluster)
         where = (found["region"], found["cluster"])
         raise typer.Exit(_follow(session, agent, name, operation, where, as_json=as_json))
@@ -273,13 +274,6 @@ def _show_plan(session: Session, plan: EnvironmentPlanJSON, *, as_json: bool) ->
 
     for line in plan_lines(plan):
         session.console.print(line)
-
-
-def _confirm(question: str) -> None:
-    _need_terminal("--yes")
-    if not typer.confirm(question, default=False):
-        print("nothing was changed")
-        raise typer.Exit(1)
 
 
 def _known(name: str) -> str:

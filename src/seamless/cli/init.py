@@ -91,32 +91,39 @@ def init(
     is_system = file == SYSTEM_CONFIG
     may_ask = asking.can_ask() and not yes
 
-    def answer(given: str | None, question: str | None, default: str, check: Check) -> str:
-        """What is given; else what is answered to the question, when it may be asked; else the default."""
-        if given is None:
-            return asking.ask(question, default, check) if question and may_ask else default
-        if (wrong := check(given)) is not None:
+    def folder_check(text: str) -> str | None:
+        return _wrong_folder(text, file, is_system)
+
+    def region_check(text: str) -> str | None:
+        return _wrong("region", {"aws": {"region": text}}, file)
+
+    checks = [(data_dir, folder_check), (forge, _one_of(FORGES)), (target, _one_of(TARGETS)), (region, region_check)]
+    checks.append((webhooks, lambda text: _wrong("public_url", _webhooks(text), file)))
+    for given, check in checks:  # before the first question
+        if given is not None and (wrong := check(given)) is not None:
             raise UsageError(f"{given!r}: {wrong}")
-        return given
+
+    def answer(given: str | None, question: str, default: str, check: Check) -> str:
+        """What is given; else what is answered, when somebody may be asked; else the default."""
+        if given is not None:
+            return given
+        return asking.ask(question, default, check) if may_ask else default
 
     def decide(given: bool | None, question: str, default: bool) -> bool:
         if given is not None or not may_ask:
             return default if given is None else given
-        return bool(typer.confirm(question, default=default))
+        return asking.yes_or_no(question, default=default)
 
     standard_place = str(SYSTEM_DATA if is_system else default_data_dir())
-    data_dir = answer(
-        data_dir, "Where the agent's data lives", standard_place, lambda text: _wrong_folder(text, file, is_system)
-    )
+    data_dir = answer(data_dir, "Where the agent's data lives", standard_place, folder_check)
     forge = answer(forge, "Where the code lives (github/git)", "git", _one_of(FORGES))
     target = answer(target, "Where services are deployed (docker/ecs)", "docker", _one_of(TARGETS))
-    asked = "AWS region, Enter for the AWS profile's own" if target == "ecs" else None
-    region = answer(region, asked, "", lambda text: _wrong("region", {"aws": {"region": text}}, file))
-    webhooks = answer(webhooks, None, "", lambda text: _wrong("public_url", _webhooks(text), file))
+    if target == "ecs":
+        region = answer(region, "AWS region, Enter for the AWS profile's own", "", region_check)
     staging = decide(staging, "Deploy to staging before production?", True)
     auto_deploy = decide(auto_deploy, "Deploy to production without an approval?", False)
     socket = str(SYSTEM_SOCKET) if is_system else None
-    _write(file, render(Answers(data_dir, socket, forge, staging, auto_deploy, target, region, webhooks)))
+    _write(file, render(Answers(data_dir, socket, forge, staging, auto_deploy, target, region or "", webhooks or "")))
     print(f"wrote {file}")
     if service is None and may_ask:
         _ask_for_service(session_with(session, file))

@@ -33,6 +33,10 @@ def look_into(url: str, branch: str | None = None) -> Iterator[Look]:
         path = Path(folder, "repository")
         named = [f"--branch={branch}"] if branch else []
         is_remote = "://" in url or ":" in url.partition("/")[0]
+        if not is_remote and Path(url).is_dir() and not any(Path(url, name).exists() for name in (".git", "HEAD")):
+            raise UnavailableError(
+                f"{url} cannot be read: it is no git repository", hint="Name the folder that holds .git, or a URL"
+            )
         small = ["--depth=1", f"--filter=blob:limit={TEXT_MAX}"]
         local = ["--no-local", f"--upload-pack={LOCAL_UPLOAD_PACK}"]
         how = [*(small if is_remote else local), *named]

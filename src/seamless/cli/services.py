@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-import re
 import shlex
 import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,15 +19,12 @@ from seamless.cli import completing
 from seamless.cli.fleet import services
 from seamless.cli.session import Session, session_of
 from seamless.errors import ConfigError, ForbiddenError, NotFoundError, RefusedError, SeamlessError, UsageError
-from seamless.model import SERVICE_NAME
 
 if TYPE_CHECKING:
     from seamless.discovery import Suggestion
 
 Values = dict[tuple[str | int, ...], Any]
 
-_ASKED: Final = ("image", "install", "code_quality", "unit_test", "port", "health")
-_NONE: Final = "-"  # the answer that takes nothing
 app = services
 Service = Annotated[str, typer.Argument(metavar="SERVICE", autocompletion=completing.services)]
 Setting = Annotated[
@@ -99,14 +96,14 @@ class Wanted:
 
 def add_service(session: Session, wanted: Wanted, *, ask: bool) -> None:
     """Proposes, asks where it may, writes, and tells the agent."""
-    from seamless.cli import asking
+    from seamless.cli import asking, service_questions
     from seamless.config import editing
 
     _text(session.config_file)
     if not wanted.dry_run:
         editing.check_changeable(session.config_file)  # before anybody is asked for what cannot be written
     if wanted.name is not None:
-        _check_name(wanted.name)
+        service_questions.check_name(wanted.name)
     given = dict(wanted.given)
     repo = _repository(wanted.url, session.config_file)
     may_ask = asking.can_ask() and ask
@@ -116,14 +113,26 @@ def add_service(session: Session, wanted: Wanted, *, ask: bool) -> None:
         if folder:
             given[("path",)] = folder
     text = _text(session.config_file)
-    name = wanted.name or _name(repo, str(given.get(("path",), "")), may_ask)
-    _check_name(name)
+    name = wanted.name or service_questions.name_of(text, repo, str(given.get(("path",), "")), may_ask)
+    service_questions.check_name(name)
     editing.check_new(text, name)
+
+    proposals = {tuple(one.key.split(".")): one for one in suggestions}
+    whole: Values = {("repo",): repo, **{key: one.value for key, one in proposals.items() if one.value}, **given}
+    editing.differing(text, session.config_file, name, whole)  # what no answer mends is told before anybody is asked
+
+    def wrong(key: tuple[str | int, ...], value: Any) -> str | None:
+        """What is wrong with a parameter, in the words of the configuration; None when nothing is."""
+        try:
+            editing.differing(text, session.config_file, name, {**whole, key: value})
+        except ConfigError as error:
+            return error.message.rpartition(f"{'.'.join(map(str, key))}: ")[2]
+        return None
+
     values: Values = {("repo",): repo}
-    for one in suggestions:
-        key = tuple(one.key.split("."))
+    for key, one in proposals.items():
         if key not in given and (one.value or editing.pipeline_sets(text, key)):
-            settled = _on_lines(_settle(one, may_ask))
+            settled = service_questions.settle(one, may_ask, functools.partial(wrong, key))
             if settled or editing.pipeline_sets(text, key):
                 values[key] = settled
     values |= given
@@ -162,30 +171,6 @@ def _inspect(place: str, given: Mapping[tuple[str | int, ...], Any], may_ask: bo
         if wanted is None and look.branch not in (None, "main"):
             found.append(Suggestion("branch", str(look.branch), "the repository's own branch"))
     return folder, found
-
-
-def _on_lines(value: Any) -> Any:
-    """A script of several lines ends its last one too, so that the quotes after it have a line of their own."""
-    return f"{value}\n" if isinstance(value, str) and "\n" in value and not value.endswith("\n") else value
-
-
-def _settle(one: Suggestion, may_ask: bool) -> Any:
-    """The value that is taken: the proposed one, or what the user says instead; "" for none."""
-    from seamless.cli import asking
-
-    shown = "; ".join(one.value.splitlines()) if isinstance(one.value, str) else one.value
-    print(f"{f'{one.key} = {json.dumps(shown)}':60}  # {one.why}")
-    if not may_ask or one.key not in _ASKED or "\n" in str(one.value):
-        return one.value
-
-    def check(answer: str) -> str | None:
-        is_port = answer == _NONE or (answer.isdigit() and 0 < int(answer) < 65536)
-        return "a port is a number from 1 to 65535" if one.key == "port" and not is_port else None
-
-    answer = asking.ask(f"  {one.key}, Enter to take it, {_NONE} for none", str(one.value), check)
-    if answer == _NONE:
-        return ""
-    return int(answer) if one.key == "port" else answer
 
 
 @app.command("edit")
@@ -307,7 +292,10 @@ def _repository(url: str, config_file: Path) -> str:
         return url
     path = Path(url).expanduser().absolute()
     try:
-        path.stat()
+        if path.is_dir():
+            next(path.iterdir(), None)
+        else:
+            path.stat()
     except OSError as error:
         gone = isinstance(error, FileNotFoundError)
         what = f"there is no {path}" if gone else f"{path} cannot be read: {(error.strerror or '').lower()}"
@@ -318,27 +306,6 @@ def _repository(url: str, config_file: Path) -> str:
 
 def _place(repo: str, config_file: Path) -> str:
     return str(config_file.parent / repo) if repo.startswith("./") else repo
-
-
-def _name(repo: str, folder: str, may_ask: bool) -> str:
-    from seamless.cli import asking
-
-    last = re.split(r"[/:]", folder or repo.rstrip("/").removesuffix(".git"))[-1].lower()
-    proposed = re.sub(r"[^a-z0-9]+", "-", last)[:63].strip("-")
-    if not may_ask:
-        if not proposed:
-            raise UsageError(f"no name can be made of {repo}", hint="Give one: --name NAME")
-        return proposed
-    wrong = "1 to 63 lower-case letters, digits and hyphens, no hyphen at the ends"
-    return asking.ask("Its name", proposed, lambda answer: None if SERVICE_NAME.fullmatch(answer) else wrong)
-
-
-def _check_name(name: str) -> None:
-    if not SERVICE_NAME.fullmatch(name):
-        raise UsageError(
-            f"{name!r} is not a service's name",
-            hint="1 to 63 lower-case letters, digits and hyphens, no hyphen at the ends",
-        )
 
 
 def _text(file: Path) -> str:
