@@ -36,6 +36,7 @@ class StageJSON(TypedDict):
     exit_code: int | None
     started_at: str | None
     ended_at: str | None
+    waits_for: str | None  # what keeps it from starting, when it is next: "web-3, which deploys to staging"
     usual_s: float | None  # median time of its last successes, for a progress bar
     detail: dict[str, Any]  # evidence: "note", "tests", "peers", "image", "address", "explanation", "kept_from"
 

@@ -18,8 +18,8 @@ Answer = tuple[int, Any]
 
 def stage(name: str, state: str = "idle", **more: Any) -> dict[str, Any]:
     """A StageJSON."""
-    blank = {"attempt": 0, "reason": None, "exit_code": None, "started_at": None, "ended_at": None, "usual_s": None}
-    return {"name": name, "state": state, **blank, "detail": {}, **more}
+    unknown = ("reason", "exit_code", "started_at", "ended_at", "waits_for", "usual_s")
+    return {"name": name, "state": state, "attempt": 0, **dict.fromkeys(unknown), "detail": {}, **more}
 
 
 def run(id: str = "payment-42", state: str = "idle", **more: Any) -> dict[str, Any]:

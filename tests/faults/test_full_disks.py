@@ -63,6 +63,9 @@ def test_the_disk_of_the_data_directory(full_shop: tuple[Shop, Filler], tmp_path
     assert "no new work" in agent.cli("agent", "status").stdout
     go_on.write_text("prepare")
     agent.wait_stage("web-1", "prepare", {"success"})
+    while not (waits_for := stage_of(client.run("web-1"), "unit_test")["waits_for"]):
+        assert client.run("web-1")["state"] == "in_progress"
+    assert waits_for.startswith(f"room: the data directory ({agent.data_dir}) has ")
     filler.go()
     assert client.version()["trouble"] == []
 

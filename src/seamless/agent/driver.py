@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -56,6 +57,12 @@ class Driver:
         self._gatekeeper = gatekeeper
         self._working: dict[StageName, _Working] = {}
         self._woken = asyncio.Event()
+        self._waits: dict[StageName, str] = {}
+
+    @property
+    def waits(self) -> Mapping[StageName, str]:
+        """What keeps stages that are next from starting, in words."""
+        return self._waits
 
     def wake(self) -> None:
         """Something that concerns this run has been stored by somebody else."""
@@ -142,16 +149,17 @@ class Driver:
                 await self._passed(run, name)
             return True
         environment = STAGE_ENVIRONMENT.get(name)
-        if environment is None and self._resources.room.shortage() is not None:
-            return False  # the engine wakes us when there is room
+        if environment is None and (short_of := self._resources.room.shortage()) is not None:
+            return await self._wait(name, f"room: {short_of}")  # the engine wakes us when there is some
         if environment is not None:
             refused = await self._refused(run, environment)
             if refused is not None:
                 await self._supersede(run, refused)
                 return True
-            if await self._store.deployments.locked(run.service, environment) is not None:
-                return False  # the engine wakes us when that deployment has ended
-        if not await self._occupy(run):
+            other = await self._store.deployments.locked(run.service, environment)
+            if other is not None:  # the engine wakes us when that deployment has ended
+                return await self._wait(name, f"{other.run}, which deploys to {environment}")
+        if not await self._occupy(run, name):
             return True
         async with self._store.transaction():
             run = await self._store.runs.get(run.id)
@@ -166,16 +174,26 @@ class Driver:
                     return False
             stage = await self._store.runs.transition_stage(run, _stage(run, name), StageEvent.START)
             await self._store.runs.set_stage_clock(run.id, name, started(None))
+        self._waits.pop(name, None)
         self._begin(await self._store.runs.get(run.id), stage, resumed=False)
         return True
 
-    async def _occupy(self, run: Run) -> bool:
+    async def _wait(self, stage: StageName, what: str) -> bool:
+        """Tells once what keeps a stage from starting. False: there is nothing to do but wait."""
+        if self._waits.get(stage) != what:
+            self._waits[stage] = what
+            await self._store.events.add("wait", "wait", run=self._run, stage=stage, reason=f"waits for {what}")
+        return False
+
+    async def _occupy(self, run: Run, stage: StageName) -> bool:
         """Waits for a slot; False when the run was woken meanwhile and must be looked at again."""
         if self._slots.holds(run.id):
             return True
         turn = asyncio.ensure_future(self._slots.acquire(run.id, run.service))
         woken = asyncio.ensure_future(self._woken.wait())
         try:
+            if not (await asyncio.wait({turn, woken}, timeout=0))[0]:
+                await self._wait(stage, f"a slot (agent.max_parallel_runs is {self._slots.limit})")
             await asyncio.wait({turn, woken}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             woken.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Final
 
 from seamless.agent.cleaning import Cleaner
@@ -13,7 +14,7 @@ from seamless.agent.resources import Resources
 from seamless.agent.slots import Slots
 from seamless.agent.stage_runner import StageRunner
 from seamless.errors import HostError
-from seamless.model import Run
+from seamless.model import Run, StageName
 
 _DRIVER_RETRY_S: Final = 5.0
 _log = logging.getLogger(__name__)
@@ -58,6 +59,11 @@ class Engine:
         driver = self._drivers.get(run)
         if driver is not None:
             driver.wake()
+
+    def waits(self, run: str) -> Mapping[StageName, str]:
+        """What keeps the run's next stages from starting, in words."""
+        driver = self._drivers.get(run)
+        return {} if driver is None else driver.waits
 
     def tidy(self, run: str) -> None:
         """A run may wait for days: what its ended stages left on the engine goes now. Its folders stay."""

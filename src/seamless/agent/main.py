@@ -235,7 +235,7 @@ async def _serve(config: LiveConfig, data_dir: Path) -> None:
             operations,
             Approvals(store, operations, gatekeeper),
             Releases(resources, engine, operations, gatekeeper),
-            Presenter(resources, gatekeeper, foresight),
+            Presenter(resources, gatekeeper, foresight, engine.waits),
             foresight,
             Host(
                 resources,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -35,7 +35,7 @@ def _time(value: datetime | None) -> str | None:
     return None if value is None else to_time(value)
 
 
-def stage_json(stage: Stage, usual: Mapping[StageName, float]) -> wire.StageJSON:
+def stage_json(stage: Stage, usual: Mapping[StageName, float], waits: Mapping[StageName, str]) -> wire.StageJSON:
     return {
         "name": stage.name,
         "state": stage.state,
@@ -44,6 +44,7 @@ def stage_json(stage: Stage, usual: Mapping[StageName, float]) -> wire.StageJSON
         "exit_code": stage.exit_code,
         "started_at": _time(stage.started_at),
         "ended_at": _time(stage.ended_at),
+        "waits_for": waits.get(stage.name) if stage.state is StageState.IDLE else None,
         "usual_s": usual.get(stage.name),
         "detail": dict(stage.detail),
     }
@@ -97,11 +98,20 @@ def _commit_json(info: CommitInfo) -> wire.CommitJSON:
 
 
 class Presenter:
-    def __init__(self, resources: Resources, gatekeeper: Gatekeeper, foresight: Foresight) -> None:
+    """`waits`: what keeps the next stages of a run from starting."""
+
+    def __init__(
+        self,
+        resources: Resources,
+        gatekeeper: Gatekeeper,
+        foresight: Foresight,
+        waits: Callable[[str], Mapping[StageName, str]],
+    ) -> None:
         self._foresight = foresight
         self._resources = resources
         self._store = resources.store
         self._gatekeeper = gatekeeper
+        self._waits = waits
 
     async def run(self, run: Run, *, approval: bool = False) -> wire.RunJSON:
         """`approval` adds what a waiting run's approval would let through."""
@@ -125,7 +135,7 @@ class Presenter:
             "started_at": _time(run.started_at),
             "ended_at": _time(run.ended_at),
             "cancel_requested": None if run.cancel is None or run.state in RUN_ENDED else run.cancel.why,
-            "stages": [stage_json(stage, usual) for stage in run.stages],
+            "stages": [stage_json(stage, usual, self._waits(run.id)) for stage in run.stages],
             "approval": await self._approval(run) if waits else None,
             "merge": told(await self._store.events.last(EVENT_KIND, run.id)),
         }

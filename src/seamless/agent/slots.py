@@ -19,7 +19,7 @@ class Slots:
     goes first, then who asked first."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._held: dict[str, str] = {}  # run -> service
         self._waiting: list[_Waiting] = []
 
@@ -28,7 +28,7 @@ class Slots:
 
     def resize(self, limit: int) -> None:
         """Takes effect as slots come free; nothing that runs is stopped."""
-        self._limit = limit
+        self.limit = limit
         self._hand_out()
 
     def adopt(self, run: str, service: str) -> None:
@@ -55,7 +55,7 @@ class Slots:
             self._hand_out()
 
     def _hand_out(self) -> None:
-        while self._waiting and len(self._held) < self._limit:
+        while self._waiting and len(self._held) < self.limit:
             load = Counter(self._held.values())
             chosen = min(self._waiting, key=lambda waiting: load[waiting.service])
             self._waiting.remove(chosen)

@@ -28,7 +28,9 @@ def notes(stage: StageJSON) -> list[str]:
     """What a stage that is not a failure has to say, most telling first."""
     detail = stage["detail"]
     kept = detail.get("kept_from")
+    waits_for = stage["waits_for"]
     found = [
+        f"waits for {plain(waits_for)}" if waits_for else "",
         f"kept from {plain(str(kept))}" if kept else "",
         test_counts(detail.get("tests")),
         against(detail.get("peers")),
