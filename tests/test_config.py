@@ -381,17 +381,18 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     loop = tmp_path / "loop.toml"
     loop.symlink_to(loop)
     os.mkfifo(tmp_path / "pipe.toml")
-    for path, said in (
-        (tmp_path / "pipe.toml", "cannot be read: is neither a file nor a link to one"),
-        (Path("/dev/zero"), "cannot be read: is neither a file nor a link to one"),
-        (tmp_path / "missing.toml", "cannot be read: no such file or directory"),
-        (tmp_path, "cannot be read: is a directory"),
-        (loop, "cannot be read: too many levels of symbolic links"),
-        (Path("/proc/self/mem"), "cannot be read: input/output error"),
+    missing = tmp_path / "missing.toml"
+    for path, said, hint in (
+        (tmp_path / "pipe.toml", "cannot be read: is neither a file nor a link to one", None),
+        (Path("/dev/zero"), "cannot be read: is neither a file nor a link to one", None),
+        (missing, "cannot be read: no such file or directory", f"seamless --config {missing} init writes one"),
+        (tmp_path, "cannot be read: is a directory", "--config names a file"),
+        (loop, "cannot be read: too many levels of symbolic links", None),
+        (Path("/proc/self/mem"), "cannot be read: input/output error", None),
     ):
         with pytest.raises(ConfigError) as caught:
             load_config(path)
-        assert caught.value.message == f"{path}: {said}"
+        assert (caught.value.message, caught.value.hint) == (f"{path}: {said}", hint)
 
 
 def test_the_file_is_named_as_the_reader_would_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seamless.config import editing
+from seamless.config import editing, load_config
 from seamless.errors import ConfigError, NotFoundError, RefusedError, SeamlessError, UnavailableError
 
 FILE = """\
@@ -203,6 +203,18 @@ def test_what_is_saved_from_an_editor_meanwhile_is_kept(file: Path) -> None:
     assert new == file.read_text()
     assert new.startswith("# saved meanwhile 0\n# saved meanwhile 1\n# Ours")
     assert tomllib.loads(new)["services"]["web"] == {"repo": "./w"}
+
+
+def test_what_is_no_text_and_was_saved_meanwhile_is_told_and_left(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def then_saved(path: Path) -> Any:
+        config = load_config(path)
+        file.write_bytes(b"# caf\xe9\n")
+        return config
+
+    monkeypatch.setattr(editing, "load_config", then_saved)
+    with pytest.raises(ConfigError, match="line 1: is not UTF-8 text"):
+        editing.rewrite(file, editing.add_service("web", {("repo",): "./w"}))
+    assert file.read_bytes() == b"# caf\xe9\n"
 
 
 def replace(file: Path, text: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 from pathlib import Path
 from typing import Any, Final
@@ -23,12 +24,24 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         content = _content(path)
     except OSError as error:
-        raise ConfigError(f"{name}: cannot be read: {(error.strerror or type(error).__name__).lower()}") from error
+        why = (error.strerror or type(error).__name__).lower()
+        raise ConfigError(f"{name}: cannot be read: {why}", hint=_hint(error, name)) from error
     if content is None:
         raise ConfigError(f"{name}: cannot be read: is neither a file nor a link to one")
     if len(content) > _FILE_MAX:
         raise ConfigError(f"{name}: is larger than 1 MiB, which no configuration needs")
     return _parsed(content, name)
+
+
+def _hint(error: OSError, name: str) -> str | None:
+    match error:
+        case FileNotFoundError():
+            return f"seamless --config {shlex.quote(name)} init writes one"
+        case PermissionError():
+            return "as its owner, or root: sudo seamless …"
+        case IsADirectoryError():
+            return "--config names a file"
+    return None
 
 
 def shown(path: Path) -> str:

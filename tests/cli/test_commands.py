@@ -205,7 +205,7 @@ def test_what_a_command_asks_of_the_agent(
             "there is no state 'bogus'. One of idle, in_progress, awaiting_approval, success, failure",
         ),
         ("logs x --raw --json", "--raw writes bytes and --json lines: give one of them\n"),
-        ("--config none.toml status", "none.toml: cannot be read: no such file or directory\n"),
+        ("--config none.toml status", "no such file or directory. seamless --config none.toml init writes one\n"),
         ("agent start", "there is no configuration; searched:\n"),
     ],
 )

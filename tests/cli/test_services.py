@@ -252,6 +252,7 @@ def test_edit_in_an_editor_is_put_in_place_when_it_is_valid(seamless: Seamless, 
     assert kept.read_text().endswith("prot=1\n")
     assert edit("exit 3").returncode == 2
     assert "cannot be started" in seamless("service", "edit", "web", EDITOR="/nowhere/ed").stderr
+    assert "cannot be started: no closing" in seamless("service", "edit", "web", EDITOR="'vi").stderr
     assert edit("true").stdout == "nothing was changed\n"
     assert config.read_text() == before
     assert edit("echo port=1 >>$1").returncode == 0

@@ -55,6 +55,18 @@ def test_two_agents_on_one_socket(shop: Shop) -> None:
     assert shop.agent.is_ready()
 
 
+def test_an_agent_of_another_configuration_is_not_taken_for_this_one_s(shop: Shop) -> None:
+    shop.start()
+    assert shop.agent.process is not None
+    assert "running already" in shop.agent.cli("agent", "start").stdout
+    other = shop.agent.config_file.with_name("other.toml")
+    other.write_text(shop.agent.config_file.read_text())
+    command = [*shop.agent.command()[:3], "--config", str(other), "agent", "start"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 5, done
+    assert f"has another configuration: {shop.agent.config_file}. Stop it" in done.stderr
+
+
 def test_a_socket_of_a_dead_agent_is_no_hindrance(shop: Shop) -> None:
     shop.start()
     shop.agent.kill()

@@ -55,7 +55,7 @@ class Checker:
         try:
             config = await asyncio.to_thread(load_config, file)
         except ConfigError as error:
-            return [_problem(file, line) for line in error.message.splitlines()]
+            return [_problem(file, line, error.hint) for line in error.message.splitlines()]
         counted = f"{len(config.services)} service{'' if len(config.services) == 1 else 's'}"
         found = [findings.ok(file.name, f"is a valid configuration of {counted}")]
         looks = list(_of_host(config, offline))
@@ -77,12 +77,11 @@ async def _all(looks: list[Look]) -> list[Finding]:
     return list(await asyncio.gather(*(one(look) for look in looks)))
 
 
-def _problem(file: Path, line: str) -> Finding:
+def _problem(file: Path, line: str, hint: str | None) -> Finding:
     """One line of a ConfigError: "seamless.toml: services.web.prot: no such parameter; did you mean port?"."""
     match = _PROBLEM.fullmatch(line)
     if match is None:
-        mend = f"edit {file}" if file.exists() else "seamless init"
-        return findings.error(file.name, line.partition(": ")[2] or line, mend)
+        return findings.error(file.name, line.partition(": ")[2] or line, hint or f"edit {file}")
     return findings.error(match["key"], match["text"], f"change {match['key']} in {file}")
 
 

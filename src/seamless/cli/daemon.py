@@ -41,10 +41,19 @@ class AgentDiedError(SeamlessError):
 def start(session: Session) -> tuple[VersionJSON, bool]:
     """Start an agent unless one answers, and wait until it is ready; returns its handshake and whether it is new.
 
-    Raises AgentDiedError with the agent's last words when it ends instead.
+    Raises AgentDiedError with the agent's last words when it ends instead, RefusedError when the agent that answers is
+    another configuration's.
     """
     config_file = session.config_file
-    if (there := _handshake(session)) and there["ready"]:
+    there = _handshake(session)
+    if there and os.path.realpath(there["config_file"]) != os.path.realpath(config_file):
+        raise RefusedError(
+            f"the agent that runs (pid {there['pid']}, {session.socket_path}) has another configuration:"
+            f" {there['config_file']}",
+            hint=f"stop it: seamless agent stop; or give this one a place of its own: agent.socket and agent.data_dir"
+            f" in {config_file}",
+        )
+    if there and there["ready"]:
         return there, False
     if installing.serves(config_file):
         installing.ask_systemd("start")

@@ -18,6 +18,7 @@ from seamless.programs import LOCAL_UPLOAD_PACK
 
 _CLONE_S: Final = 120.0
 _READ_S: Final = 30.0
+_UPLOAD_PACK: Final = LOCAL_UPLOAD_PACK.replace("git ", "git -c uploadpack.allowFilter=true ", 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,8 @@ def look_into(url: str, branch: str | None = None) -> Iterator[Look]:
             raise UnavailableError(
                 f"{url} cannot be read: it is no git repository", hint="Name the folder that holds .git, or a URL"
             )
-        small = ["--depth=1", f"--filter=blob:limit={TEXT_MAX}"]
-        local = ["--no-local", f"--upload-pack={LOCAL_UPLOAD_PACK}"]
-        how = [*(small if is_remote else local), *named]
+        local = ["--no-local", f"--upload-pack={_UPLOAD_PACK}"]
+        how = ["--depth=1", f"--filter=blob:limit={TEXT_MAX}", *([] if is_remote else local), *named]
         clone = ("clone", "--quiet", "--bare", "--single-branch", *how, "--", url, str(path))
         _git(None, *clone, what=f"{url} cannot be read", timeout_s=_CLONE_S)
         head = _git(path, "symbolic-ref", "--short", "HEAD", what=f"{url} has no branch").decode().strip()

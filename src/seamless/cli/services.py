@@ -325,7 +325,11 @@ def _edited(file: Path, text: str, service: str) -> tuple[Path, str]:
 
     from seamless.config import config_from
 
-    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    named = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    try:
+        editor = shlex.split(named)
+    except ValueError as error:
+        raise UsageError(f"the editor {named} cannot be started: {str(error).lower()}", hint="Set EDITOR") from None
     line = next((n for n, one in enumerate(text.splitlines(), 1) if f"services.{service}" in one), 1)
     descriptor, name = tempfile.mkstemp(prefix="seamless-", suffix=".toml")
     with os.fdopen(descriptor, "w", encoding="utf-8") as copy:

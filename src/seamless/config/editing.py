@@ -219,7 +219,10 @@ def rewrite(path: Path, edit: Edit) -> str:
     for _ in range(_ATTEMPTS):
         load_config(path)
         with _locked(path) as before:
-            text = before.decode("utf-8-sig")
+            try:
+                text = before.decode("utf-8-sig")
+            except UnicodeDecodeError:  # saved so since it was loaded
+                continue
             new = edit(text)
             config_from(tomllib.loads(new), path)
             if _replace(path, before, (_BOM + new if before.startswith(_BOM.encode()) else new).encode()):
