@@ -64,6 +64,14 @@ def word(state: str) -> str:
     return _WORDS.get(state, state.replace("_", " "))
 
 
+def because(said: str, reason: str | None) -> str:
+    """What follows the word for a state: `: exit code 1`; after "cancelled", ` by ann` of `cancelled by ann`."""
+    if not reason:
+        return ""
+    why = plain(reason)
+    return why.removeprefix(said) if why.startswith(f"{said} ") else f": {why}"
+
+
 # What begins an escape sequence: ESC, and of C1 the strings (DCS, SOS, OSC, PM, APC) and CSI.
 _C1_STRINGS: Final = "\x90\x98\x9d\x9e\x9f"
 _C1_CSI: Final = "\x9b"

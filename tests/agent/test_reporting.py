@@ -194,7 +194,7 @@ def test_each_state_of_a_run_is_told_with_why(tmp_path: Path, github: FakeGitHub
         ("seamless/a", "failure", "a-2: code_quality: exit code 1 (and 1 more)"),
         ("seamless/a", "pending", "a-3: running"),
         ("seamless/a", "error", "a-3: cancelled: superseded by a-4"),
-        ("seamless/b", "error", "b-1: cancelled: cancelled by ada"),
+        ("seamless/b", "error", "b-1: cancelled by ada"),
     ]
 
 

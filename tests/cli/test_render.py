@@ -237,6 +237,7 @@ def test_a_run_that_ended_otherwise() -> None:
     unproven = cast("RunJSON", run(state="success", stages=[asleep], **times))
     succeeded = cast("RunJSON", run(state="success", stages=[deployed], **times))
     cancelled = cast("RunJSON", run(state="cancelled", reason="superseded by payment-43"))
+    by_somebody = cast("RunJSON", run(state="cancelled", reason="cancelled by bob: wrong branch"))
     broken = cast("RunJSON", run(state="failure", reason="timed out after 2h"))
     assert shown(ending(succeeded, ANN)) == (
         "✔ payment-42 succeeded in 1 m 4 s: production runs 9f3c2ab at http://127.0.0.1:3000"
@@ -245,6 +246,7 @@ def test_a_run_that_ended_otherwise() -> None:
         "✔ payment-42 succeeded in 1 m 4 s: production has 9f3c2ab; the service is scaled to 0"
     )
     assert shown(ending(cancelled, ANN)) == "⊘ payment-42 was cancelled: superseded by payment-43"
+    assert shown(ending(by_somebody, ANN)) == "⊘ payment-42 was cancelled by bob: wrong branch"
     assert shown(ending(broken, ANN)).startswith("✘ payment-42 failed: timed out after 2h")
 
 

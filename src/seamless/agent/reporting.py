@@ -13,6 +13,7 @@ from seamless.config import Config, Parameters
 from seamless.errors import UsageError
 from seamless.forges import CommitGoneError, Repository
 from seamless.forges.github import CommitStatus, GitHub, StatusState
+from seamless.logtext import because
 from seamless.model import STAGE_ENVIRONMENT, Event, Run, Stage, StageName, Trigger
 from seamless.transitions import RunState, StageState
 
@@ -93,7 +94,7 @@ def verdict(run: Run) -> tuple[StatusState, str]:
         case RunState.CANCELLED if _passed(run):
             return StatusState.SUCCESS, f"all checks passed; not deployed: {run.reason}"
         case RunState.CANCELLED:
-            return StatusState.ERROR, f"cancelled: {run.reason}"
+            return StatusState.ERROR, f"cancelled{because('cancelled', run.reason)}"
 
 
 def _passed(run: Run) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from seamless.cli.outcomes import EXIT_CODES, is_stop
 from seamless.cli.session import Session, print_json_line, user_name
 from seamless.errors import SeamlessError
-from seamless.logtext import plain, word
+from seamless.logtext import because, plain, word
 from seamless.rendering.formats import duration, local_clock, seconds_between
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Transitions:
 
     def _what(self, event: EventJSON) -> str:
         subject, state = event["stage"], str(event["to_state"])
-        why = f": {event['reason']}" if event["reason"] else ""
+        why = because(word(state), event["reason"])
         if event["name"] == "start":
             self._started[subject] = event["at"]
             attempt = self._attempts[subject] = self._attempts.get(subject, 0) + 1

@@ -22,7 +22,7 @@ from seamless.cli.session import Session, user_name
 from seamless.errors import AgentUnreachableError, SeamlessError
 from seamless.logtext import plain
 from seamless.rendering.formats import age
-from seamless.rendering.runs import Viewer, ending, header, stage_rows
+from seamless.rendering.runs import Viewer, being_cancelled, ending, header, stage_rows
 
 if TYPE_CHECKING:
     from seamless.client import Client
@@ -141,8 +141,8 @@ class _LiveView:
     def _draw(self) -> None:
         viewer = self._viewer()
         block = [Text(), *stage_rows(self._run, viewer)]
-        if self._run["cancel_requested"] is not None and self._run["ended_at"] is None:
-            block.append(Text(f"  being cancelled: {plain(self._run['cancel_requested'])}", "yellow"))
+        if told := being_cancelled(self._run):
+            block.append(Text(f"  {told}", "yellow"))
         if self._lost:
             gone = age(time.monotonic() - self._lost.since)
             block.append(Text(f"  ! {plain(self._lost.error.message)} (for {gone}); trying again", "red"))

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from seamless.config import Notify
-from seamless.logtext import plain
+from seamless.logtext import because, plain
 from seamless.model import STAGE_ENVIRONMENT, Event, NoticeKind, Run, Stage, StageName, Trigger, Trust, short
 from seamless.transitions import RUN_ENDED, STAGE_ENDED, DeploymentState, RunState, StageState
 
@@ -80,19 +80,19 @@ def notice_of(event: Event, run: Run | None, *, was_red: bool) -> Notice | None:
         case "run" if run is not None:
             return _of_run(event, run, was_red)
         case "stage" if run is not None and event.to_state in STAGE_ENDED:
-            title = f"{run.id}: {event.stage} {_stage_word(event.to_state)}{_why(event.reason)}"
+            title = _because(f"{run.id}: {event.stage} {_stage_word(event.to_state)}", event.reason)
             return _notice(event, (NoticeKind.STAGE,), title, run)
         case "deployment" if run is not None and event.to_state == DeploymentState.SUCCESS:
             return _of_deployment(event, run)
         case "action" if event.name == "hold":
-            title = f"{event.service} is on hold{_why(event.reason)} (by {plain(event.actor or 'agent')})"
+            title = f"{_because(f'{event.service} is on hold', event.reason)} (by {plain(event.actor or 'agent')})"
             lines = ("Its production opens only on someone's word.",)
             return _notice(event, (NoticeKind.HOLD,), title, run, lines, (f"seamless release {event.service}",))
         case "action" if event.name == "release":
             return _notice(event, (NoticeKind.HOLD,), f"{event.service} is not on hold any more", run)
         case "service" if event.name == "pause":
             lines = ("No push and no pull request starts a run of it until that is mended.",)
-            title = f"{event.service} is paused{_why(event.reason)}"
+            title = _because(f"{event.service} is paused", event.reason)
             return _notice(event, (NoticeKind.PAUSE,), title, run, lines, ("seamless doctor",))
         case _:
             return None
@@ -114,7 +114,7 @@ def _of_run(event: Event, run: Run, was_red: bool) -> Notice | None:
         title = f"{run.service} is well again: {run.id} succeeded"
         return _notice(event, (NoticeKind.RECOVERY, *generic), title, run, (_commit(run),))
     if event.name == "start" or event.to_state in RUN_ENDED:
-        title = f"{run.id} {_WORDS[RunState(str(event.to_state))]}{_why(event.reason)}"
+        title = _because(f"{run.id} {_WORDS[RunState(str(event.to_state))]}", event.reason)
         return _notice(event, generic, title, run, (_commit(run),))
     return None
 
@@ -123,11 +123,11 @@ def _failure(event: Event, run: Run) -> Notice:
     """What failed and why comes first; then the evidence; then what to type."""
     failed = [stage for stage in run.stages if stage.state is StageState.FAILURE]
     if not failed:
-        title = f"{run.id} failed{_why(event.reason)}"
+        title = _because(f"{run.id} failed", event.reason)
         return _notice(event, (NoticeKind.FAILURE, NoticeKind.RUN), title, run, (_commit(run),))
     first = failed[0]
-    title = f"{run.id} failed in {first.name}{_why(first.reason)}"
-    others = [f"also in {stage.name}{_why(stage.reason)}" for stage in failed[1:]]
+    title = _because(f"{run.id} failed in {first.name}", first.reason)
+    others = [_because(f"also in {stage.name}", stage.reason) for stage in failed[1:]]
     lines = (*others, _commit(run), *_evidence(first))
     commands = (f"seamless show {run.id}", f"seamless logs {run.id} {first.name}")
     notice = _notice(event, (NoticeKind.FAILURE, NoticeKind.RUN), title, run, lines, commands)
@@ -146,7 +146,7 @@ def _evidence(stage: Stage) -> list[str]:
 
 
 def _approval(event: Event, run: Run) -> Notice:
-    title = f"{run.id} is waiting for approval{_why(event.reason)}"
+    title = _because(f"{run.id} is waiting for approval", event.reason)
     until = f"expires {run.approval.expires_at:%Y-%m-%d %H:%M} UTC" if run.approval is not None else ""
     commands = (f"seamless show {run.id}", f"seamless approve {run.id}", f'seamless reject {run.id} --why "…"')
     lines = tuple(line for line in (_commit(run), until) if line)
@@ -195,11 +195,10 @@ def _commit(run: Run) -> str:
     return f"{plain(ref)}  {short(run.commit)}{quoted}" + (f"  by {plain(run.author)}" if run.author else "")
 
 
-def _why(reason: str | None) -> str:
-    if not reason:
-        return ""
-    said = plain(reason)
-    return f": {said[:_REASON_MAX]}{'…' if len(said) > _REASON_MAX else ''}"
+def _because(said: str, reason: str | None) -> str:
+    """The words that say what happened, with its reason."""
+    why = because(said.rpartition(" ")[2], reason)
+    return said + (why if len(why) <= _REASON_MAX else f"{why[:_REASON_MAX]}…")
 
 
 def _stage_word(state: str | None) -> str:

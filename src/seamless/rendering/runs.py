@@ -16,7 +16,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from seamless.clock import age_in_words
-from seamless.logtext import glyphs, plain
+from seamless.logtext import because, glyphs, plain
 from seamless.model import LOCAL_REF, short
 from seamless.rendering import evidence
 from seamless.rendering.folding import folded
@@ -93,12 +93,18 @@ def details(run: RunJSON, viewer: Viewer) -> list[Text]:
         f"{'started' if run['started_at'] else 'asked for'} {local_time(began)}",
         f"{'took' if run['ended_at'] else 'for'} {duration(seconds)}" if seconds is not None else "",
         f"again after {plain(run['rerun_of'])}" if run["rerun_of"] else "",
-        f"being cancelled: {plain(run['cancel_requested'])}" if run["cancel_requested"] and not run["ended_at"] else "",
+        being_cancelled(run),
     ]
     lines = [Text("  " + " · ".join(word for word in words if word), "dim", no_wrap=True)]
     if run["merge"]:
         lines.append(Text(f"  pull request: {plain(run['merge'])}"))
     return lines
+
+
+def being_cancelled(run: RunJSON) -> str:
+    """`being cancelled by ann: enough`; empty when it is not, or not any more."""
+    asked = run["cancel_requested"]
+    return f"being cancelled{because('cancelled', asked)}" if asked is not None and run["ended_at"] is None else ""
 
 
 def stage_rows(run: RunJSON, viewer: Viewer) -> list[Text]:
@@ -121,7 +127,7 @@ def stage_row(stage: StageJSON, viewer: Viewer) -> Text:
             line.append(f"  attempt {stage['attempt']}", "yellow")
     elif word := _WORDS.get(state):
         line.append(word, style)
-        line.append(f": {plain(stage['reason'])}" if stage["reason"] else "")
+        line.append(because(word, stage["reason"]))
     said = " · ".join(evidence.notes(stage))
     if said:
         line.append(said if line.plain.endswith("  ") else f" · {said}", "dim")
@@ -157,7 +163,7 @@ def ending(run: RunJSON, viewer: Viewer) -> list[Text]:
 
 def _verdict(state: str, what: str, why: str | None, viewer: Viewer, note: str = "") -> list[Text]:
     line = Text.assemble((f"{viewer.glyph(state)} ", STYLES[state]), (what, "bold"), no_wrap=True)
-    line.append(f": {plain(why)}" if why else "")
+    line.append(because(_WORDS.get(state, ""), why))
     line.append(f"{_GAP}({note})" if note else "")
     return folded(line, viewer.width, 2)
 

@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from seamless.logtext import plain, word
+from seamless.logtext import because, word
 from seamless.model import NEEDS, StageName
 from seamless.rendering import evidence
 from seamless.rendering.formats import duration, moment, seconds_between
@@ -149,8 +149,8 @@ def _note(stage: StageJSON) -> Text:
         return Text(usual + again, "dim")
     said = " · ".join(evidence.notes(stage))
     if state in ("failure", "skipped", "cancelled"):
-        why = f": {plain(stage['reason'])}" if stage["reason"] else ""
-        return Text(f"{'failed' if state == 'failure' else word(state)}{why}", STYLES.get(state, ""))
+        said_first = "failed" if state == "failure" else word(state)
+        return Text(said_first + because(said_first, stage["reason"]), STYLES.get(state, ""))
     return Text(said, "dim")
 
 

@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from seamless.logtext import plain
 from seamless.rendering import evidence
-from seamless.rendering.runs import Viewer, approval_facts, details, ending, failure_facts, header, stage_rows
+from seamless.rendering.runs import (
+    Viewer,
+    approval_facts,
+    being_cancelled,
+    details,
+    ending,
+    failure_facts,
+    header,
+    stage_rows,
+)
 from seamless.tui.approval import letting_through, peer_lines
 
 if TYPE_CHECKING:
@@ -22,8 +30,8 @@ def verdict(run: RunJSON, viewer: Viewer) -> list[Text]:
             return failure_facts(run, viewer)
         case "awaiting_approval":
             return approval_facts(run, viewer)
-        case "in_progress" if run["cancel_requested"] is not None:
-            return [Text(f"being cancelled: {plain(run['cancel_requested'])}", "yellow")]
+        case "in_progress" if told := being_cancelled(run):
+            return [Text(told, "yellow")]
         case _:
             return ending(run, viewer)
 
