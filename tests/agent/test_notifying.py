@@ -58,7 +58,7 @@ class World:
         self.store = store
         self.places: dict[str, Notify] = {}
         self.logs = LogStore(folder / "logs", 2**20)
-        config = cast(Config, SimpleNamespace(notify=self.places))
+        config = cast(Config, SimpleNamespace(notify=self.places, file=folder / "seamless.toml"))
         self.notifications = Notifications(lambda: config, store, self.logs, {"sns": notifier})
         store.events.listeners.append(self.notifications.note)
 
@@ -250,8 +250,9 @@ def test_when_a_notice_is_given_up(tmp_path: Path, error: Exception | None, age:
 def test_a_place_that_is_only_away_is_tried_again(tmp_path: Path) -> None:
     async def body(world: World) -> None:
         world.places["team"] = Notify(sns=TOPIC)
-        with pytest.raises(UnavailableError):
+        with pytest.raises(UnavailableError) as caught:
             await world.notifications.send(_message({"place": "team", "notice": NOTICE.to_json()}))
+        assert caught.value.message == "notify.team: no answer", "of several, this one"
 
     play(tmp_path, Collecting(UnavailableError("no answer")), body)
 

@@ -178,6 +178,14 @@ def test_one_that_hangs_or_is_gone(
     assert "secret-path" not in caught.value.message
 
 
+def test_an_end_point_without_tls_is_told_in_words_of_tls(receiver: Receiver, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("whsec-0123456789")
+    url = receiver.url.replace("http:", "https:")
+    place = Notify.model_validate({"webhook": {"url": url, "secret": {"file": tmp_path / "secret"}}})
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1 cannot be reached: TLS fails: "):
+        send(place)
+
+
 def test_a_secret_that_is_no_url_is_not_told(places: dict[str, Notify], tmp_path: Path) -> None:
     (tmp_path / "url").write_text("xoxb-a-token")
     with pytest.raises(ConfigError, match="is not the URL of an incoming webhook") as caught:
@@ -195,7 +203,7 @@ class Mail(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Dialogue)
         self.answers: dict[str, str] = {}
         self.taken: list[tuple[list[str], bytes]] = []
-        self.released = threading.Event()
+        self.asked, self.released = threading.Event(), threading.Event()
 
     def place(self, **more: Any) -> Notify:
         port = self.server_address[1]
@@ -209,7 +217,8 @@ class _Dialogue(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         said, recipients = {"DATA": "354 go on", "QUIT": "221 bye"} | self.server.answers, []
         if said.get("GREETING") == "":
-            self.server.released.wait(30)
+            self.server.asked.set()
+            self.server.released.wait(600)
             return
         self.say(said.get("GREETING", "220 ready"))
         while line := self.rfile.readline().decode():
@@ -285,6 +294,27 @@ def test_a_server_that_hangs_is_gone_or_has_no_tls(server: Mail, monkeypatch: py
         send(server.place())
     with pytest.raises(UnavailableError, match="Connection refused"):
         send(server.place(port=1))
+
+
+def test_a_server_that_hangs_does_not_hold_up_the_agent_s_end(server: Mail, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an agent does when it ends: the loop is closed, and with it the threads that it waits for."""
+    monkeypatch.setattr(mail, "_TIMEOUT_S", 600)
+    server.answers = {"GREETING": ""}
+
+    async def begin_and_leave() -> None:
+        sending = asyncio.create_task(EmailNotifier().send(server.place(), NOTICE))
+        await asyncio.to_thread(server.asked.wait, 60)
+        sending.cancel()
+
+    asyncio.run(begin_and_leave())
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("mail to ")], "it was waited for"
+
+
+def test_a_server_that_drips_is_given_up(server: Mail, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.answers = {"GREETING": ""}
+    monkeypatch.setattr(mail, "_WHOLE_S", 0.2)
+    with pytest.raises(UnavailableError, match="was not done after"):
+        send(server.place())
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ class Notifications:
         except SeamlessError as error:
             if utc_now() - message.created_at > _STALE:
                 raise UndeliverableError(f"notify.{name} has not taken it for a day: {error.message}") from error
+            error.message = f"notify.{name}: {error.message}"  # one of several, in the log and in status
             raise
 
     async def _tail(self, notice: Notice) -> list[str]:
@@ -106,14 +107,12 @@ class Notifications:
         now = utc_now()
         notice = trial_notice(f"test-{now.timestamp():.6f}", now.isoformat(), name, actor.name)
         subject = f"notify.{name}"
+        mend = f"see that it is there, or change {subject}.{place.kind} in {self._config().file}"
         try:
             async with asyncio.timeout(_TRIAL_S):
                 await self._notifiers[place.kind].send(place, notice)
         except TimeoutError:
-            return failed(subject, SeamlessError(f"{place.kind} has not answered for {_TRIAL_S:.0f} s"), mend=_MEND)
+            return failed(subject, SeamlessError(f"{place.kind} has not answered for {_TRIAL_S:.0f} s"), mend=mend)
         except SeamlessError as error:
-            return failed(subject, error, mend=_MEND)
+            return failed(subject, error, mend=mend)
         return ok(subject, f"{place.kind} took a test message; look whether it has arrived")
-
-
-_MEND: Final = "see docs/configuration.md, [notify.NAME]"

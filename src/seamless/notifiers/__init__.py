@@ -9,12 +9,14 @@ an entry of NOTIFY_KINDS, and a notifier in the agent's composition root.
 
 from __future__ import annotations
 
+import os
+import ssl
 from typing import Protocol
 
 from seamless.config import Notify
 from seamless.notifiers.notices import Notice
 
-__all__ = ["Notice", "Notifier"]
+__all__ = ["Notice", "Notifier", "words_of"]
 
 
 class Notifier(Protocol):
@@ -23,3 +25,14 @@ class Notifier(Protocol):
     async def send(self, place: Notify, notice: Notice) -> None:
         """Delivers one notice to the place. Raises SeamlessError to be called again, and UsageError for a notice that
         this place will never take. Cancelled, the notice may be sent or not."""
+
+
+def words_of(error: OSError) -> str:
+    """The system's words for what kept us from a far end, such as "Connection refused"; or those of TLS."""
+    match error:
+        case ssl.SSLCertVerificationError(verify_message=why):
+            return f"its certificate is not accepted: {why}"
+        case ssl.SSLError(reason=why) if why:
+            return f"TLS fails: {why.replace('_', ' ').lower()}"
+    number = error.errno or 0
+    return os.strerror(number) if number > 0 else error.strerror or type(error).__name__  # not positive: of a look-up

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import smtplib
 import ssl
+import threading
+from contextlib import suppress
 from datetime import datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -12,10 +14,12 @@ from typing import Final
 
 from seamless.config import Notify, NotifyEmail
 from seamless.errors import ProgrammingError, SeamlessError, UnavailableError, UsageError
+from seamless.notifiers import words_of
 from seamless.notifiers.notices import Notice
 from seamless.secretrefs import resolve
 
-_TIMEOUT_S: Final = 15.0
+_TIMEOUT_S: Final = 15.0  # for each answer
+_WHOLE_S: Final = 60.0  # for the whole conversation
 _SUBJECT_MAX: Final = 200
 
 
@@ -25,7 +29,7 @@ class EmailNotifier:
     async def send(self, place: Notify, notice: Notice) -> None:
         if place.email is None:
             raise ProgrammingError("a place without a mail server came to the e-mails")
-        await asyncio.to_thread(_send, place.email, message_of(place.email, notice))
+        await _apart(place.email, message_of(place.email, notice))
 
 
 def message_of(place: NotifyEmail, notice: Notice) -> EmailMessage:
@@ -39,6 +43,31 @@ def message_of(place: NotifyEmail, notice: Notice) -> EmailMessage:
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(notice.text)
     return message
+
+
+async def _apart(place: NotifyEmail, message: EmailMessage) -> None:
+    """In a thread that the agent's end does not wait for, as it does for those of asyncio.to_thread."""
+    loop = asyncio.get_running_loop()
+    end: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: Exception | None) -> None:
+        if not end.done():
+            end.set_result(None) if error is None else end.set_exception(error)
+
+    def work() -> None:
+        failure: Exception | None = None
+        try:
+            _send(place, message)
+        except Exception as error:
+            failure = error
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(settle, failure)
+
+    threading.Thread(target=work, name=f"mail to {place.host}", daemon=True).start()
+    try:
+        await asyncio.wait_for(end, _WHOLE_S)
+    except TimeoutError:
+        raise UnavailableError(f"{place.host} was not done after {_WHOLE_S:.0f} s") from None
 
 
 def _send(place: NotifyEmail, message: EmailMessage) -> None:
@@ -94,7 +123,8 @@ def _told(place: NotifyEmail, error: Exception) -> SeamlessError:
                 f"{place.host} offers no STARTTLS", hint='email.tls = "implicit", or "none" on this host'
             )
         case _:
-            reason = (
-                error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-            )
+            if isinstance(error, OSError) and not isinstance(error, smtplib.SMTPException):  # which is one, too
+                reason = words_of(error)
+            else:
+                reason = str(error) or type(error).__name__
             return UnavailableError(f"{place.host} cannot be used: {reason}")

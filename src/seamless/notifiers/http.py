@@ -7,7 +7,6 @@ import asyncio
 import hashlib
 import hmac
 import json
-import os
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 from seamless import __version__
 from seamless.config import Notify, SecretRef
 from seamless.errors import ConfigError, ProgrammingError, UnavailableError, UsageError
+from seamless.notifiers import words_of
 from seamless.notifiers.notices import Notice
 from seamless.secretrefs import resolve
 
@@ -127,7 +127,6 @@ def _cause(error: BaseException) -> str:
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, OSError) and found.strerror:
-            number = found.errno or 0
-            return os.strerror(number) if number > 0 else found.strerror  # not positive: of a look-up
+            return words_of(found)
         found = found.__cause__ or found.__context__
     return type(error).__name__
