@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,6 +72,8 @@ class FakeAgent:
         self.cut_after = 1 << 30  # a stream is broken off after so many messages, or bytes of a log
         self.overlap = 0  # so many events before those that were asked for are sent again
         self.streams = 0
+        self.search_bytes = 1 << 30  # a search looks through so much of a log at once,
+        self.searches: threading.Semaphore | None = None  # and waits for this one each time
         self.is_away = False  # every connection is closed without an answer
 
     def move(
@@ -118,6 +121,36 @@ class FakeAgent:
             server.server_close()
             self.socket.unlink(missing_ok=True)
             thread.join()
+
+
+def search(log: bytes, pattern: str, start: int, *, backwards: bool, limit: int, at_once: int) -> dict[str, Any]:
+    """As the agent searches: whole lines of about `at_once` bytes, from `start` on or before it."""
+    matches: list[dict[str, Any]] = []
+    lines, offset = [], 0
+    for line in log.splitlines(keepends=True):
+        lines.append((offset, line))
+        offset += len(line)
+    wanted = (
+        [one for one in reversed(lines) if one[0] < start] if backwards else [one for one in lines if one[0] >= start]
+    )
+    reached, looked = start, 0
+    for offset, line in wanted:
+        if re.search(pattern, line.decode(), re.IGNORECASE):
+            if len(matches) == limit:
+                reached = matches[-1]["offset"] + (not backwards)
+                break
+            matches.append({"offset": offset, "text": line.decode().removesuffix("\n")})
+        reached, looked = offset if backwards else offset + len(line), looked + len(line)
+        if looked >= at_once:
+            break
+    else:
+        reached = 0 if backwards else len(log)
+    return {
+        "matches": matches,
+        "reached": reached,
+        "finished": reached <= 0 if backwards else reached >= len(log),
+        "size": len(log),
+    }
 
 
 class _Server(ThreadingMixIn, UnixStreamServer):
@@ -170,6 +203,8 @@ def _handler(agent: FakeAgent) -> type[BaseHTTPRequestHandler]:
                 return self._json(200, [one for one in agent.events if one["id"] > after][:limit])
             if parts[0] == "runs" and parts[-1] == "log" and parts[1] in agent.runs:
                 return self._log(parts[1], parts[3], query)
+            if parts[0] == "runs" and parts[-1] == "search":
+                return self._search(parts[1], parts[3], query)
             if parts[0] == "runs" and len(parts) == 2 and parts[1] in agent.runs:
                 return self._json(200, agent.runs[parts[1]])
             return self._json(404, error("not_found", f"there is no {path}", exit_code=2))
@@ -229,6 +264,20 @@ def _handler(agent: FakeAgent) -> type[BaseHTTPRequestHandler]:
                     return self._break_off()
                 self._chunk(json.dumps(line).encode() + b"\n")
             return self._chunk(b"")
+
+        def _search(self, id: str, stage: str, query: dict[str, str]) -> None:
+            if agent.searches is not None:
+                agent.searches.acquire()
+            stored = agent.logs.get((id, stage), b"")
+            answer = search(
+                stored,
+                query["pattern"],
+                int(query["offset"]),
+                backwards=query["backwards"] == "true",
+                limit=int(query["limit"]),
+                at_once=agent.search_bytes,
+            )
+            self._json(200, answer)
 
         def _log(self, id: str, stage: str, query: dict[str, str]) -> None:
             offset, limit = int(query.get("offset", 0)), int(query.get("limit", 1 << 30))

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cli.fake_agent import search
 from seamless.loglines import BLOCK
 from seamless.tui.chart import critical_path, spans
 from seamless.tui.loglines import Rows, plain_line, text_of, where
+from seamless.tui.logmatches import Matching
 from seamless.tui.logpage import Page
-from seamless.tui.logsearch import ERRORS, Search
+from seamless.tui.logsearch import ERRORS, Search, Searcher
 from seamless.tui.logsource import Lines
 from seamless.tui.run import time_of_day
 
@@ -33,11 +35,22 @@ class Stored:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.fetched = 0
+        self.at_once = 1 << 30  # bytes that one answer to a search comes from
 
     def log(self, run: str, stage: str, *, offset: int, limit: int) -> list[bytes]:
         part = self.data[offset : offset + limit]
         self.fetched += len(part)
         return [part]
+
+    def search_log(self, run: str, stage: str, pattern: str, **options: Any) -> Any:
+        return search(
+            self.data,
+            pattern,
+            options["offset"],
+            backwards=options["backwards"],
+            limit=options["limit"],
+            at_once=self.at_once,
+        )
 
     async def ask(self, question: Callable[[Client], T]) -> T:
         return question(cast("Client", self))
@@ -81,6 +94,39 @@ def test_lines_are_the_same_from_either_end(parts: list[bytes], ended: bool, cou
             assert line.data == data[line.offset : line.next].removesuffix(b"\n")
             assert await page.lines.start_of(line.offset) == line.offset
             assert await page.lines.start_of(line.next - 1) == line.offset
+
+    asyncio.run(main())
+
+
+@given(st.lists(st.sampled_from([b"an x", b"a y", b""]), max_size=60), st.integers(1, 40), st.data())
+def test_lines_that_match_are_the_same_however_they_are_come_to(
+    parts: list[bytes], at_once: int, data: st.DataObject
+) -> None:
+    log = b"".join(part + b"\n" for part in parts)
+
+    async def main() -> None:
+        first = data.draw(st.sampled_from([0, *(n + 1 for n, char in enumerate(log) if char == 10)]))
+        stored = Stored(log[:first])
+        stored.at_once = at_once
+        lines = Lines(stored.ask, "payment-1", "build")
+        lines.grow(first)
+        searcher = Searcher(stored.ask, "payment-1", "build", lambda: False, lambda: None)
+        matching = Matching(searcher, Search("x"), lines)
+        for grown in (first, len(log)):
+            stored.data = log[:grown]
+            lines.grow(grown)
+            wanted = [line.offset for line in await lines.forward(0, 100) if b"x" in line.data]
+            for _ in range(data.draw(st.integers(0, 4))):
+                at, count = data.draw(st.integers(0, grown)), data.draw(st.integers(1, 5))
+                found = await matching.forward(at, count)
+                assert [line.offset for line in found] == [offset for offset in wanted if offset >= at][:count]
+                found = await matching.backward(at, count)
+                assert [line.offset for line in found] == [offset for offset in wanted if offset < at][-count:]
+            await matching.catch_up()
+            while not matching.is_complete:
+                await matching.look_back()
+            assert [line.offset for line in matching.last(100)] == wanted
+            assert all(matching.is_last(line) == (line.offset == wanted[-1]) for line in matching.last(100))
 
     asyncio.run(main())
 

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,71 @@ def test_lists_are_filtered_and_sorted(shop: FakeAgent) -> None:
             await user.until(
                 lambda screen: screen.index("inventory") < screen.index("payment") < screen.index("notification")
             )
+
+    asyncio.run(main())
+
+
+def test_a_slow_filter_and_a_slow_search_tell_how_far_they_are_and_are_stopped(shop: FakeAgent) -> None:
+    """The agent looks through a tenth of the log when the test lets it."""
+    lines = [
+        b"needle %03d in a haystack\n" % n if n % 300 == 299 else b"straw  %03d of a haystack\n" % n
+        for n in range(1000)
+    ]
+    shop.logs["payment-43", "unit_test"] = b"".join(lines)
+    shop.search_bytes = 100 * len(lines[0])
+    shop.searches = moments = threading.Semaphore(0)
+
+    def asked() -> int:
+        return sum(path.endswith("/search") for _, path, _, _ in shop.requests)
+
+    async def main() -> None:
+        async with in_front_of(shop) as user:
+            await user.press("j", "j", "j", "l")
+            await user.sees("straw  999")
+            await user.press("ampersand")
+            await user.type("needle")
+            await user.press("enter")
+            await user.sees("no line that matches was found so far", gone="straw")
+            moments.release(2)
+            await user.sees("▌needle 899", "searched back to 80 %; esc stops")
+            moments.release(3)
+            await user.sees(" needle 599", "▌needle 899", "searched back to 50 %")
+            await user.press("k")
+            moments.release()
+            await user.sees("▌needle 599", " needle 899", "searched back to 40 %")
+            await user.press("escape")
+            moments.release()
+            await user.sees("stopped, searched back to 30 %")
+            before = asked()
+            await user.press("j", "j")  # down at the end, where nothing is missing
+            await user.sees("▌needle 899")
+            assert asked() == before
+            await user.press("k", "k")  # up beyond what is known: looks on
+            moments.release(10)
+            await user.sees("needle 299", "needle 599", gone="searched")
+            await user.press("escape")
+            await user.sees("▌needle 299", "straw  300", gone="&needle")
+
+            moments.acquire(blocking=False)
+            while moments.acquire(blocking=False):
+                pass
+            await user.press("g", "slash")
+            await user.type("nowhere")
+            await user.press("enter")
+            moments.release()
+            await user.sees("searched up to 10 %; esc stops")
+            await user.press("G")  # whoever goes elsewhere does not wait
+            moments.release()
+            await user.sees("straw  999", gone="searched")
+            await user.press("g", "n")
+            moments.release()
+            await user.sees("searched up to 10 %; esc stops")
+            await user.press("escape")
+            moments.release()
+            await user.sees("▌straw  000", "stopped, searched up to 20 %")
+            await user.press("escape")
+            await user.sees("5 services", gone="haystack")
+            moments.release(100)
 
     asyncio.run(main())
 

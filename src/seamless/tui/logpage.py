@@ -40,7 +40,12 @@ class Page:
     @property
     def is_at_end(self) -> bool:
         seen = self.in_sight()
-        return bool(seen) and seen[-1].next >= self.lines.size
+        return bool(seen) and self.source.is_last(seen[-1])
+
+    @property
+    def _shows_end(self) -> bool:
+        rows = sum(self._count(line) for line in self.window) - self.top_row
+        return self.source.is_last(self.window[-1]) and rows <= self.height
 
     @property
     def marked_number(self) -> int:
@@ -52,16 +57,23 @@ class Page:
 
     # Moving
 
-    async def show_from(self, offset: int, row: int = 0) -> None:
+    async def show_from(self, offset: int, row: int = 0, *, mark: int | None = None) -> None:
+        """`mark`: the line to be marked from then on."""
         lines = await self.source.forward(offset, self.height + 1)
-        if sum(self._count(line) for line in lines) - row < self.height:
-            await self.show_end(mark=False)
-            return
-        self.window, self.top_row = lines, row
-        self._keep_mark_in_sight()
+        is_full = sum(self._count(line) for line in lines) - row >= self.height
+        last = [] if is_full else await self.source.backward(self.lines.size, self.height)
+        self.mark = self.mark if mark is None else mark  # once nothing can stop the move any more
+        if is_full:
+            self.window, self.top_row = lines, row
+            self._keep_mark_in_sight()
+        else:
+            self.end_with(last, mark=False)
 
     async def show_end(self, *, mark: bool = True) -> None:
-        lines = await self.source.backward(self.lines.size, self.height)
+        self.end_with(await self.source.backward(self.lines.size, self.height), mark=mark)
+
+    def end_with(self, lines: list[Line], *, mark: bool) -> None:
+        """Show these, which are the last ones: as many as there is room for. `mark` the last one."""
         if mark and lines:
             self.mark = lines[-1].offset
         left = self.height
@@ -75,7 +87,7 @@ class Page:
         self._keep_mark_in_sight()
 
     async def scroll(self, rows: int) -> None:
-        if not self.window:
+        if not self.window or (rows > 0 and self._shows_end):
             return
         row = self.top_row + rows
         if row < 0:
@@ -96,8 +108,7 @@ class Page:
     async def go_to(self, offset: int) -> None:
         """With some lines before it in sight."""
         before = await self.source.backward(offset, self.height // 3) if offset else []
-        self.mark = offset
-        await self.show_from(before[0].offset if before else offset)
+        await self.show_from(before[0].offset if before else offset, mark=offset)
 
     async def move_mark(self, lines: int) -> None:
         """By one line up or down, or a few."""

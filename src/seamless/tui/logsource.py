@@ -40,6 +40,9 @@ class LineSource(Protocol):
     async def backward(self, before: int, count: int) -> list[Line]:
         """At most `count` lines that begin before `before`, in the log's order; fewer only at the beginning."""
 
+    def is_last(self, line: Line) -> bool:
+        """Whether no other one comes after it, as far as is known."""
+
 
 @dataclass(slots=True)
 class _Block:
@@ -57,6 +60,9 @@ class Lines:
 
     def grow(self, size: int) -> None:
         self.size = max(self.size, size)
+
+    def is_last(self, line: Line) -> bool:
+        return line.next >= self.size
 
     async def _block(self, base: int) -> _Block:
         known = self._blocks.get(base)
