@@ -39,3 +39,4 @@ HEALTHY: Final = (
     Row(40, "completed", running=2, event="(service web) has reached a steady state."),
 )
 BACK: Final = (Row(0, "going"), Row(10, "completed", running=2))
+NEVER: Final = (Row(0, "going"),)

@@ -1,4 +1,4 @@
-"""The engine as the tests of the Docker target use it."""
+"""The engine, and the scripted ECS, as the tests of the targets use them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ import docker
 import pytest
 from docker.errors import NotFound
 
+from harness.ecs_rows import HEALTHY
 from seamless.targets.docker import DockerTarget
 
 from .deploying import build
+from .ecs_playing import Player, new_ecs, playing
 
 
 @dataclass(frozen=True)
@@ -121,3 +123,10 @@ def sockets_collected() -> Iterator[None]:
     """
     yield
     gc.collect()
+
+
+@pytest.fixture
+def healthy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Player]:
+    """A player of an ECS on which every deployment goes well."""
+    with playing(new_ecs(HEALTHY), monkeypatch) as player:
+        yield player

@@ -16,10 +16,11 @@ from harness.ecs_rows import Row
 from harness.scripted_ecs import REGION, ScriptedEcs
 from seamless.aws.sessions import Clouds
 from seamless.config import Aws
-from seamless.model import DigestKind, Environment, ImageRef
+from seamless.model import Deployment, DigestKind, Environment, ImageRef, Trigger, utc_now
 from seamless.targets import DeployOutcome, DeployRequest
 from seamless.targets.ecs import EcsTarget
 from seamless.targets.ecs_spec import Timing
+from seamless.transitions import DeploymentState
 
 from .deploying import Lines, MemoryJournal, commit
 
@@ -172,3 +173,14 @@ def playing(ecs: ScriptedEcs, monkeypatch: Any, *, step_s: float = 5.0) -> Itera
     player.renew(ecs)
     player.timing.step_s, player.platforms, player.cancel = step_s, ("linux/amd64",), asyncio.Event()
     yield player
+
+
+def recorded(player: Player) -> Deployment:
+    """A deployment that was lost sight of, as the store has it."""
+    request = player.request()
+    return Deployment(
+        id=1, service="web", environment=Environment.PRODUCTION, run="web-1", trigger=Trigger.MAIN,
+        commit=request.commit, image=request.image, state=DeploymentState.UNKNOWN, reason=None, created_at=utc_now(),
+        ended_at=None, journal=player.journal.entries,
+        detail=(player.journal.get("outcome") or {}).get("detail", {}),
+    )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from harness.ecs_rows import HEALTHY, Row
+from harness.ecs_rows import HEALTHY, NEVER, Row
 from harness.scripted_ecs import ScriptedEcs
 from seamless.targets import DeployOutcome, ecs_back, ecs_before, ecs_rollout
 
@@ -22,7 +22,6 @@ from .ecs_playing import Player, new_ecs, playing
 
 pytestmark = pytest.mark.fake
 
-NEVER = [Row(0, "going")]
 ROLLED_BACK = [Row(0, "going"), Row(10, "rollback", failed=3, reason="tasks failed to start")]
 SCENARIOS: dict[str, tuple[Sequence[Sequence[Row]], dict[str, Any], bool]] = {
     "a migration, then success": ([HEALTHY], {"before_deploy": "migrate"}, True),
