@@ -61,6 +61,15 @@ def test_the_disk_of_the_data_directory(full_shop: tuple[Shop, Filler], tmp_path
     assert f"no new work is taken: the data directory ({agent.data_dir}) has " in refused.stderr
     assert "min_free" in refused.stderr
     assert "no new work" in agent.cli("agent", "status").stdout
+    saved = agent.cli("backup", str(tmp_path / "short.tar.gz"))  # which is what one makes before one clears up
+    assert saved.returncode == 0, saved.stderr
+    with small_disk(tmp_path / "target", "4k"):
+        told = agent.cli("backup", str(tmp_path / "target/b.tar.gz"))
+        assert told.returncode == 1
+        assert (
+            "cannot be written: No space left on device. Nothing of it is left; name a file on another" in told.stderr
+        )
+        assert list((tmp_path / "target").iterdir()) == []
     go_on.write_text("prepare")
     agent.wait_stage("web-1", "prepare", {"success"})
     while not (waits_for := stage_of(client.run("web-1"), "unit_test")["waits_for"]):
@@ -72,9 +81,13 @@ def test_the_disk_of_the_data_directory(full_shop: tuple[Shop, Filler], tmp_path
     # Room again: it goes on by itself. Then no room at all, in the middle of a stage.
     agent.wait_log("web-1", "unit_test", "begun")
     filler.leave(0)
-    with pytest.raises(UnavailableError, match="cannot be used now: database or disk is full") as told:
+    with pytest.raises(UnavailableError, match="cannot be used now: database or disk is full") as full:
         _write_until_refused(client)
-    assert told.value.hint is not None
+    assert full.value.hint is not None
+    told = agent.cli("backup", str(tmp_path / "full.tar.gz"))
+    assert (told.returncode, "and a copy of the database needs" in told.stderr) == (1, True), told.stderr
+    assert sorted(path.name for path in tmp_path.glob("*.tar.gz")) == ["short.tar.gz"]
+    assert agent.cli("gc").returncode == 0
     assert client.run("web-1")["state"] == "in_progress"
     go_on.write_text("prepare, test")
     while "goes on then: " not in agent.said():  # the stage has ended, and that cannot be stored

@@ -27,7 +27,7 @@ from typing import IO, Any, Final
 from seamless import __version__
 from seamless.agent.logs.packed import packed
 from seamless.agent.store import SCHEMA_VERSION, Store
-from seamless.errors import ConfigError, RefusedError, SeamlessError, UnavailableError
+from seamless.errors import ConfigError, RefusedError, SeamlessError, StorageError, UnavailableError
 from seamless.model import STAGE_ENVIRONMENT, CancelRequest, Run, utc_now
 from seamless.transitions import DeploymentEvent, DeploymentState, RunEvent, RunState, StageEvent, StageState
 
@@ -57,6 +57,19 @@ class Manifest:
 
 
 # -- making one
+
+
+def check_room(data_dir: Path) -> None:
+    """Raises StorageError where a snapshot would take what the database needs to go on. `agent.min_free` is no matter:
+    a backup is what one makes before one clears up."""
+    files = (data_dir / _DATABASE, data_dir / f"{_DATABASE}-wal")
+    wanted = 2 * sum(file.stat().st_size for file in files if file.exists())
+    found = os.statvfs(data_dir)
+    if (free := found.f_bavail * found.f_frsize) < wanted:
+        raise StorageError(
+            f"{data_dir} has {free / 2**20:.1f} MiB free, and a copy of the database needs {wanted / 2**20:.1f} MiB",
+            hint="free some space there",
+        )
 
 
 async def snapshot(store: Store, data_dir: Path) -> Path:

@@ -76,7 +76,7 @@ def add_host(app: FastAPI, host: Host) -> None:
     async def back_up(actor: Peer) -> Response:
         operations.require(actor, Role.ADMIN, "make a backup")
         resources = host.resources
-        resources.room.require()
+        backup.check_room(resources.data_dir)
         await resources.store.events.add("action", "backup", actor=actor.name, origin=actor.origin)
         snapshot = await backup.snapshot(resources.store, resources.data_dir)
         blocks = backup.stream(snapshot, resources.data_dir, resources.config().file)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from seamless.cli.session import Session, session_of
-from seamless.errors import AgentUnreachableError, RefusedError, UsageError
+from seamless.errors import AgentUnreachableError, RefusedError, UnavailableError, UsageError
 
 app = typer.Typer()
 
@@ -49,7 +49,9 @@ def backup(
         manifest = verify(part, file.parent)
         part.rename(file)
     except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror}", hint="Nothing of it is left") from None
+        raise UnavailableError(
+            f"{file} cannot be written: {error.strerror}", hint="Nothing of it is left; name a file on another disk"
+        ) from None
     finally:
         part.unlink(missing_ok=True)
     print(f"wrote {file}: {len(manifest.files)} files, {file.stat().st_size / 2**20:.1f} MiB, verified")

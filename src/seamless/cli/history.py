@@ -144,9 +144,11 @@ def gc(
     for one in gone:
         size = "" if one["bytes"] is None else f"{one['bytes'] / 2**20:9.1f} MiB"
         session.console.print(f"{one['kind']:<10} {plain(one['name']):<40} {size:>13}  {plain(one['why'])}")
+    packed = sum(one["kind"] == "packed" for one in gone)  # and none of it is lost
     total = sum(one["bytes"] or 0 for one in gone) / 2**20
-    word = "would go" if dry_run else "removed"
-    print(f"{word}: {len(gone)}, {total:.1f} MiB beside images" if gone else "nothing was kept too long")
+    words = ("would go", "logs would be packed") if dry_run else ("removed", "logs packed")
+    told = f"{words[0]}: {len(gone) - packed}" + (f", {words[1]}: {packed}" if packed else "")
+    print(f"{told}; {total:.1f} MiB beside images" if gone else "nothing was kept too long")
     for one in found:
         if one["kept"] is not None:
             print(f"seamless: {one['kind']} {plain(one['name'])} stays: {plain(one['kept'])}", file=sys.stderr)

@@ -63,7 +63,8 @@ class Housekeeper:
                         found.append(
                             garbage.told(kept=error.reason if isinstance(error, SeamlessError) else str(error))
                         )
-            found += await pack_logs(self._resources, dry_run=dry_run)
+            gone = {one.name for one in found if one.kind in ("run", "log")}  # still there in a dry run
+            found += [one for one in await pack_logs(self._resources, dry_run=dry_run) if one.name not in gone]
         counts = Counter(one.kind for one in found if one.kept is None)
         if counts and not dry_run:
             who = Actor("agent") if actor is None else actor
