@@ -54,6 +54,38 @@ def test_who_stops_waiting_leaves_the_queue_and_a_slot_that_came_too_late() -> N
     asyncio.run(main())
 
 
+def test_who_asks_again_keeps_its_place_in_the_queue_until_it_gives_it_up() -> None:
+    async def main() -> None:
+        slots = Slots(1)
+        await slots.acquire("web-1", "web")
+        second = asyncio.create_task(slots.acquire("web-2", "web"))
+        third = asyncio.create_task(slots.acquire("web-3", "web"))
+        await _settle()
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        second = asyncio.create_task(slots.acquire("web-2", "web"))
+        await _settle()
+        slots.release("web-1")
+        await asyncio.wait_for(second, 60)
+        slots.release("web-2")
+        await asyncio.wait_for(third, 60)
+        fourth = asyncio.create_task(slots.acquire("web-4", "web"))
+        fifth = asyncio.create_task(slots.acquire("web-5", "web"))
+        await _settle()
+        fourth.cancel()
+        await asyncio.gather(fourth, return_exceptions=True)
+        slots.release("web-4")
+        fourth = asyncio.create_task(slots.acquire("web-4", "web"))
+        await _settle()
+        slots.release("web-3")
+        await asyncio.wait_for(fifth, 60)
+        assert not fourth.done()
+        slots.release("web-5")
+        await asyncio.wait_for(fourth, 60)
+
+    asyncio.run(main())
+
+
 def test_a_larger_limit_lets_waiting_runs_in_and_a_smaller_one_stops_nobody() -> None:
     async def main() -> None:
         slots = Slots(1)

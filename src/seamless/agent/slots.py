@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from dataclasses import dataclass
 
@@ -16,12 +17,14 @@ class _Waiting:
 
 class Slots:
     """A run holds one slot while it executes stages, however many. The service with the fewest slots
-    goes first, then who asked first."""
+    goes first, then who asked first, also when it has turned to something else meanwhile."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._held: dict[str, str] = {}  # run -> service
         self._waiting: list[_Waiting] = []
+        self._places = itertools.count()
+        self._place: dict[str, int] = {}  # in the queue, by run, until it has its slot
 
     def holds(self, run: str) -> bool:
         return run in self._held
@@ -38,6 +41,7 @@ class Slots:
     async def acquire(self, run: str, service: str) -> None:
         if run in self._held:
             return
+        self._place.setdefault(run, next(self._places))
         waiting = _Waiting(run, service, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._hand_out()
@@ -51,14 +55,17 @@ class Slots:
             raise
 
     def release(self, run: str) -> None:
+        """Gives up the slot, or the place in the queue."""
+        self._place.pop(run, None)
         if self._held.pop(run, None) is not None:
             self._hand_out()
 
     def _hand_out(self) -> None:
         while self._waiting and len(self._held) < self.limit:
             load = Counter(self._held.values())
-            chosen = min(self._waiting, key=lambda waiting: load[waiting.service])
+            chosen = min(self._waiting, key=lambda one: (load[one.service], self._place[one.run]))
             self._waiting.remove(chosen)
             if not chosen.turn.done():
                 self._held[chosen.run] = chosen.service
+                del self._place[chosen.run]
                 chosen.turn.set_result(None)
