@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import difflib
 import os
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from textual.theme import Theme
 from textual.timer import Timer, TimerCallback
 
 from seamless.errors import SeamlessError
-from seamless.logtext import glyphs
+from seamless.logtext import glyphs, plain
 from seamless.paths import state_dir
 from seamless.rendering.runs import Viewer
 from seamless.tui.feed import Feed, Lost, Standing, on_loop
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _COALESCE_S: Final = 0.03  # events that come together are one question to the agent
+_PROBLEMS: Final = 8  # of the settings, told at once
 _CLIPBOARD: Final = 64 * 1024  # bytes that terminals take by OSC 52
 
 TERMINAL_THEME: Final = Theme(
@@ -115,7 +117,9 @@ class SeamlessApp(App[None]):
         self.register_theme(TERMINAL_THEME)
         self.ansi_color = None
         if settings.theme not in self.available_themes:
-            settings.problems.append(f"{settings.file}: there is no theme {settings.theme!r}")
+            near = difflib.get_close_matches(settings.theme, self.available_themes, 1)
+            found = f"; did you mean {near[0]}?" if near else "; ctrl+p lists them"
+            settings.problems.append(f"there is no theme {settings.theme!r}{found}")
             settings.theme = DEFAULT_THEME
         self.theme = DEFAULT_THEME if self.no_color else settings.theme
 
@@ -142,10 +146,18 @@ class SeamlessApp(App[None]):
         return Viewer(self._user, datetime.now(UTC), self._glyphs)
 
     def on_mount(self) -> None:
-        self.set_keymap(self.settings.keys)
+        problems = list(self.settings.problems)
+        if self.settings.keys:
+            from seamless.tui.keymap import checked
+
+            keymap, wrong = checked(self.settings.keys, SeamlessApp)
+            self.set_keymap(keymap)
+            problems += [f"[keys] {one}" for one in wrong]
         self.push_screen(FleetRoom())
-        for problem in self.settings.problems:
-            self.notify(problem, severity="warning", markup=False)
+        if problems:
+            told = [plain(problem) for problem in problems[:_PROBLEMS]] + ["…"] * (len(problems) > _PROBLEMS)
+            title = str(self.settings.file)
+            self.notify("\n".join(told), title=title, severity="warning", timeout=20, markup=False)
         self.theme_changed_signal.subscribe(self, self._keep_theme)
         self.set_interval(1.0, self._tick)
         self._feed = Feed(self.socket, on_loop(self._take_news))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from rich.text import Text
 from textual import on
@@ -13,6 +13,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
+
+_KEYS: Final = "tab next  enter choose  esc leave"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,12 @@ class Dialog(ModalScreen[Answer | None]):
 
     DEFAULT_CSS = """
     Dialog { align: center middle; background: $background 0%; }
-    Dialog > Vertical { width: 90%; max-width: 100; height: auto; max-height: 90%; border: round $primary;
+    Dialog > Vertical { width: 90%; max-width: 100; height: auto; max-height: 100%; margin: 1 0; border: round $primary;
         background: $background; padding: 0 1; }
     Dialog Label { width: 100%; }
-    Dialog .title { text-style: bold; }
-    Dialog VerticalScroll { height: auto; max-height: 60vh; }
+    Dialog .title { dock: top; text-style: bold; }
+    Dialog .answers { dock: bottom; height: auto; }
+    Dialog VerticalScroll { height: auto; max-height: 100%; }  /* what title and answers leave of the most */
     Dialog Input { border: none; height: 1; padding: 0; background: $background; text-style: underline; }
     Dialog Input:focus { border: none; }
     Dialog Horizontal { height: 1; align-horizontal: right; margin-top: 1; }
@@ -85,6 +88,8 @@ class Dialog(ModalScreen[Answer | None]):
         Binding("escape", "dismiss(None)", "Cancel", id="dialog_cancel"),
         Binding("right,down", "app.focus_next", "Next", show=False),
         Binding("left,up", "app.focus_previous", "Previous", show=False),
+        Binding("ctrl+d,pagedown,j", "read_on(1)", "Read on", show=False, id="dialog_down"),
+        Binding("ctrl+u,pageup,k", "read_on(-1)", "Read back", show=False, id="dialog_up"),
     ]
 
     def __init__(self, question: Question) -> None:
@@ -94,24 +99,24 @@ class Dialog(ModalScreen[Answer | None]):
     def compose(self) -> ComposeResult:
         asked = self._question
         with Vertical() as box:
-            box.border_subtitle = "tab next  enter choose  esc leave"
+            box.border_subtitle = _KEYS
             yield Label(Text(asked.title), classes="title")
-            if asked.lines:
-                with VerticalScroll(can_focus=False):
-                    yield Static(Text("\n").join(asked.lines))
-            if asked.typed is not None:
-                yield Label(Text(f'Type "{asked.typed}" to go on:'))
-            if asked.word is not None:
-                yield Label(Text(asked.word))
-            if asked.typed is not None or asked.word is not None:
-                yield Input(compact=True)
-            for name, label in asked.choices.items():
-                yield Tick(name, label)
-            with Horizontal():
-                yield Button(Text(f" {asked.leave} "), id="leave", compact=True)
-                if asked.other is not None:
-                    yield Button(Text(f" {asked.other} "), id="other", compact=True)
-                yield Button(Text(f" {asked.do} "), id="do", compact=True, disabled=not self._complete(""))
+            with VerticalScroll(can_focus=False):
+                yield Static(Text("\n").join(asked.lines))
+            with Vertical(classes="answers"):
+                if asked.typed is not None:
+                    yield Label(Text(f'Type "{asked.typed}" to go on:'))
+                if asked.word is not None:
+                    yield Label(Text(asked.word))
+                if asked.typed is not None or asked.word is not None:
+                    yield Input(compact=True)
+                for name, label in asked.choices.items():
+                    yield Tick(name, label)
+                with Horizontal():
+                    yield Button(Text(f" {asked.leave} "), id="leave", compact=True)
+                    if asked.other is not None:
+                        yield Button(Text(f" {asked.other} "), id="other", compact=True)
+                    yield Button(Text(f" {asked.do} "), id="do", compact=True, disabled=not self._complete(""))
 
     def on_mount(self) -> None:
         asked = self._question
@@ -119,6 +124,18 @@ class Dialog(ModalScreen[Answer | None]):
             self.query_one(Input).focus()
         else:
             self.query_one("#leave", Button).focus()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._offer_reading)
+
+    def _offer_reading(self) -> None:
+        """The keys that scroll, where there is something to."""
+        more = "pgdn more  " if any(text.max_scroll_y for text in self.query(VerticalScroll)) else ""
+        self.query_one("Dialog > Vertical", Vertical).border_subtitle = f"{more}{_KEYS}"
+
+    def action_read_on(self, pages: int) -> None:
+        for text in self.query(VerticalScroll):
+            text.scroll_relative(y=pages * max(1, text.size.height - 1), animate=False)
 
     def _complete(self, text: str) -> bool:
         asked = self._question

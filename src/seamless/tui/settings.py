@@ -12,6 +12,7 @@ What cannot be used is told and left out; the program starts all the same.
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,18 +29,21 @@ class Settings:
     theme: str = DEFAULT_THEME
     mouse: bool = True
     wrap: bool = False
-    keys: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, object] = field(default_factory=dict)
+    """As they are written: `keymap.checked` tells what of them can be used."""
     problems: list[str] = field(default_factory=list)
 
     @classmethod
     def load(cls, file: Path | None) -> Settings:
         settings = cls(file)
-        if file is None or not file.exists():
+        if file is None:
             return settings
         try:
             written = tomllib.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return settings
         except (OSError, ValueError) as error:
-            settings.problems.append(f"{file} cannot be used: {error}")
+            settings.problems.append(f"it cannot be used, and the defaults are in force: {_why(error)}")
             return settings
         for key, value in written.items():
             settings._take(key, value)
@@ -51,12 +55,13 @@ class Settings:
                 self.theme = value
             case "mouse" | "wrap", bool():
                 setattr(self, key, value)
-            case "keys", dict() if all(isinstance(one, str) for one in value.values()):
+            case "keys", dict():
                 self.keys = value
             case "theme" | "mouse" | "wrap" | "keys", _:
-                self.problems.append(f"{self.file}: {key} cannot be {value!r}")
+                self.problems.append(f"{key} cannot be {value!r}")
             case _:
-                self.problems.append(f"{self.file}: {key}: no such setting")
+                near = difflib.get_close_matches(key, ["theme", "mouse", "wrap", "keys"], 1)
+                self.problems.append(f"{key}: no such setting{f'; did you mean {near[0]}?' if near else ''}")
 
     def keep(self, **changed: str | bool) -> None:
         """Change settings in the file too; all else in it, comments and all, stays. Raises ConfigError."""
@@ -67,12 +72,17 @@ class Settings:
         if self.file is None:
             return
         try:
-            text = self.file.read_text(encoding="utf-8") if self.file.exists() else ""
+            file = self.file.resolve()  # a link to it stays one
+            text = file.read_text(encoding="utf-8") if file.exists() else ""
             document = tomlkit.parse(text)
             document.update(changed)
-            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new = self.file.with_suffix(".new")
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            new = file.with_suffix(".new")
             new.write_text(tomlkit.dumps(document), encoding="utf-8")
-            new.rename(self.file)
+            new.rename(file)
         except (OSError, ValueError) as error:
-            raise ConfigError(f"{self.file} cannot be written: {error}") from None
+            raise ConfigError(f"{self.file} cannot be written, so this lasts until you quit: {_why(error)}") from None
+
+
+def _why(error: OSError | ValueError) -> str:
+    return str((isinstance(error, OSError) and error.strerror) or error)
