@@ -21,7 +21,7 @@ from seamless.agent import backup
 from seamless.agent.backup import RESTORED, RESTORING, BackupError, check_whole, restore, verify
 from seamless.agent.logs.packed import packing
 from seamless.agent.store import SCHEMA_VERSION, Store, StoreError, database
-from seamless.errors import ConfigError, RefusedError, SeamlessError, UnavailableError
+from seamless.errors import ConfigError, RefusedError, SeamlessError, UnavailableError, UsageError
 
 
 def make(folder: Path, *, note: str = "first") -> Path:
@@ -185,7 +185,10 @@ def set_manifest(members: dict[str, bytes], **values: object) -> None:
         (lambda members: members.pop("logs/web/web-1/build.log"), "build.log is not what it was"),
         (lambda members: members.pop("manifest.json"), "its list of files is missing"),
         (lambda members: members.update({"manifest.json": b"[]"}), "is no whole backup"),
-        (lambda members: set_manifest(members, format=2), "its format 2 is newer"),
+        (
+            lambda members: set_manifest(members, format=2),
+            r"made by a newer Seamless .* \(format 2, this one knows 1\)",
+        ),
         (lambda members: set_manifest(members, schema=1), "is of another version than it says"),
     ],
 )
@@ -201,6 +204,13 @@ def test_a_newer_version_s_backup_is_refused(tmp_path: Path, made: Path, monkeyp
     monkeypatch.setattr(backup, "SCHEMA_VERSION", SCHEMA_VERSION - 1)
     with pytest.raises(BackupError, match="was made by a newer Seamless"):
         restore(made, tmp_path, force=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_read_is_no_damaged_backup(tmp_path: Path) -> None:
+    for file, why in ((tmp_path / "none", "no such file or directory"), (tmp_path, "is a directory")):
+        with pytest.raises(UsageError, match=f"{file} cannot be read: {why}"):
+            restore(file, tmp_path, force=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -236,10 +246,31 @@ def test_a_full_disk_is_told_and_changes_nothing(tmp_path: Path, made: Path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UnavailableError, match="No space left on device"):
+    with pytest.raises(UnavailableError, match="No space left on device") as caught:
         restore(made, data, force=True)
+    assert caught.value.hint == "nothing was changed; free some space there"
     assert notes(data) == ["kept"]
     assert not list(data.glob("restore-*"))
+
+
+def test_the_mark_of_a_restore_is_never_half_there(tmp_path: Path, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make(tmp_path / "data", note="before")
+    seen: list[str] = []
+    real = os.fsync
+
+    def die(descriptor: int) -> None:
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        seen.append(Path(name).name)
+        if seen[-1] == RESTORING:
+            raise KeyboardInterrupt
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", die)
+    with pytest.raises(KeyboardInterrupt):
+        restore(made, data, force=True)
+    assert seen[-1] == RESTORING
+    check_whole(data)
+    assert notes(data) == ["before"]
 
 
 @pytest.fixture

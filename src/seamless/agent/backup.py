@@ -8,6 +8,7 @@ in it either: database and configuration hold references, logs are redacted.
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import json
@@ -27,7 +28,7 @@ from typing import IO, Any, Final
 from seamless import __version__
 from seamless.agent.logs.packed import packed
 from seamless.agent.store import SCHEMA_VERSION, Store
-from seamless.errors import ConfigError, RefusedError, SeamlessError, StorageError, UnavailableError
+from seamless.errors import ConfigError, RefusedError, SeamlessError, StorageError, UnavailableError, UsageError
 from seamless.model import STAGE_ENVIRONMENT, CancelRequest, Run, utc_now
 from seamless.transitions import DeploymentEvent, DeploymentState, RunEvent, RunState, StageEvent, StageState
 
@@ -38,6 +39,7 @@ _DATABASE: Final = "seamless.db"
 _MANIFEST: Final = "manifest.json"
 _KEPT: Final = (_DATABASE, "installation", "logs")
 _CHUNK: Final = 256 * 1024
+_NEWER: Final = "install that version, or a newer one; nothing was changed"
 _WHY: Final = "it was under way when the backup was made that was restored"
 
 
@@ -147,7 +149,8 @@ def _header(name: str, size: int) -> bytes:
 
 
 def unpack(file: Path, folder: Path) -> Manifest:
-    """Unpacks into `folder` and verifies all of it. Raises BackupError; UnavailableError for a disk that is full."""
+    """Unpacks into `folder` and verifies all of it. Raises BackupError; UsageError for a file that is none;
+    UnavailableError for a disk that is full."""
     try:
         with open(file, "rb") as source:
             head = source.read(16)
@@ -160,13 +163,20 @@ def unpack(file: Path, folder: Path) -> Manifest:
         raise BackupError(
             f"{file} is no whole backup: {error}", hint="it may have been cut short; take another"
         ) from None
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise UsageError(
+            f"{file} cannot be read: {(error.strerror or '').lower()}", hint="name what seamless backup wrote"
+        ) from None
     except OSError as error:
-        raise UnavailableError(f"{file} cannot be unpacked: {error.strerror or error}") from None
+        raise UnavailableError(
+            f"{file} cannot be unpacked in {folder.parent}: {error.strerror or error}",
+            hint="nothing was changed; free some space there" if error.errno == errno.ENOSPC else None,
+        ) from None
     if manifest.schema > SCHEMA_VERSION:
         raise BackupError(
             f"{file} was made by a newer Seamless {manifest.version} (schema {manifest.schema}, this one knows"
             f" {SCHEMA_VERSION})",
-            hint="install that version, or a newer one",
+            hint=_NEWER,
         )
     return manifest
 
@@ -189,7 +199,10 @@ def _unpacked(file: Path, folder: Path) -> Manifest:
         raise ValueError("its list of files is missing")
     data = json.loads(content)
     if data["format"] > FORMAT:
-        raise ValueError(f"its format {data['format']} is newer than this Seamless knows ({FORMAT})")
+        raise BackupError(
+            f"{file} was made by a newer Seamless {data['version']} (format {data['format']}, this one knows {FORMAT})",
+            hint=_NEWER,
+        )
     wrong = {name for name in digests.keys() | data["files"].keys() if digests.get(name) != data["files"].get(name)}
     if wrong:
         raise ValueError(f"{min(wrong)} is not what it was when the backup was made")
@@ -247,7 +260,11 @@ def restore(file: Path, data_dir: Path, *, force: bool) -> tuple[Manifest, Path 
     try:
         manifest = unpack(file, new)
         aside = data_dir / f"before-restore-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-        (data_dir / RESTORING).write_text(f"{file}\n{aside}\n", encoding="utf-8")
+        with open(new / RESTORING, "w", encoding="utf-8") as marker:
+            marker.write(f"{file}\n{aside}\n")
+            marker.flush()
+            os.fsync(marker.fileno())
+        (new / RESTORING).rename(data_dir / RESTORING)  # there as a whole, or not at all
         if there:
             aside.mkdir(mode=0o700)
         for name in there:
