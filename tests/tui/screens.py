@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from textual import events
 from textual.pilot import Pilot
 
 from cli.fake_agent import FakeAgent, run, stage
@@ -290,6 +291,11 @@ class Driver:
 
     async def type(self, text: str) -> None:
         await self._pilot.press(*("space" if char == " " else char for char in text))
+
+    def type_at_once(self, *keys: str) -> None:
+        """Faster than the program is: nothing is waited for between two keys."""
+        for key in keys:
+            self.app.post_message(events.Key(key, key if len(key) == 1 else {"slash": "/"}.get(key)))
 
     async def resize(self, width: int, height: int) -> None:
         await self._pilot.resize_terminal(width, height)

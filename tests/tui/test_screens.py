@@ -265,6 +265,25 @@ def test_a_slow_filter_and_a_slow_search_tell_how_far_they_are_and_are_stopped(s
     asyncio.run(main())
 
 
+def test_what_is_typed_before_a_field_is_there_is_for_the_field(shop: FakeAgent) -> None:
+    async def main() -> None:
+        async with in_front_of(shop) as user:
+            user.type_at_once("slash", *"search/")
+            await user.sees("/ search/", 'nothing matches "search/"')
+            await user.press("backspace", "enter")
+            await user.sees("search-9 unit_test", gone="inventory")
+            await user.press("l")
+            await user.sees("following", "two")
+            user.type_at_once("slash", *"qu/x")
+            await user.sees("/ qu/x")
+            await user.press("escape")
+            user.type_at_once("s", *"aqE")
+            await user.sees("save to search-9-unit_test.logaqE")
+
+    asyncio.run(main())
+    assert posted(shop) == []
+
+
 def posted(agent: FakeAgent) -> list[tuple[str, Any]]:
     return [(path, json.loads(body or b"null")) for method, path, _, body in agent.requests if method == "POST"]
 

@@ -15,7 +15,7 @@ from seamless.tui.room import Prompt
 class ListRoom(ActingRoom):
     """A screen whose lists can be filtered."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("slash", "filter", "Filter", id="filter")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("slash", "filter", "Filter", id="filter", priority=True)]
 
     @property
     def listing(self) -> Listing:

@@ -64,7 +64,7 @@ class Prompt(Horizontal):
         self.display = True
         field.value = value
         field.cursor_position = len(value)
-        field.focus()
+        self.screen.set_focus(field)  # now: `focus` would only ask for it, and what is typed meanwhile be lost
 
     def _hide(self) -> None:
         self.display = False
