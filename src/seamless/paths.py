@@ -29,13 +29,24 @@ def find_config(named: Path | None = None) -> Path:
         return chosen
     places = [Path("seamless.toml").absolute(), *user_config(), SYSTEM_CONFIG]
     for place in places:
-        if os.path.lexists(place):
+        if is_there(place):
             return place
     searched = "".join(f"\n  {place}" for place in places)
     raise ConfigError(
         f"there is no configuration; searched:\n  --config and ${CONFIG_VARIABLE} (not given){searched}",
         hint="Write one: seamless init",
     )
+
+
+def is_there(path: Path) -> bool:
+    """Whether something is there, also what this user may not look at: that is nothing to be overlooked."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def named_config(named: Path | None) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.users import unprivileged
 from seamless.cli import installing, unit
 from seamless.cli.installing import Step
 from seamless.cli.unit import Unit
@@ -171,11 +173,14 @@ def test_install_and_uninstall_on_a_host_that_is_not_booted(
         pwd.getpwnam("seamless")
 
     unit_file.write_text(unit_file.read_text().replace("WatchdogSec=30s", "WatchdogSec=90s"))
+    done = host('for verb in install uninstall; do "$S" agent $verb --dry-run; done')
+    assert done.stdout.count("by hand: it takes --force") == 2
     done = host(
         'for verb in install uninstall; do "$S" agent $verb || echo "code $?"; done; "$S" agent install --force'
     )
     assert done.stdout.count("code 5\n") == 2
     assert done.stderr.count("seamless.service was changed by hand") == 2
+    assert "by hand: it takes --force" not in done.stdout
     assert "WatchdogSec=30s" in unit_file.read_text()
     (kept,) = unit_file.parent.glob("seamless.service.before-*")
     assert "WatchdogSec=90s" in kept.read_text()
@@ -185,6 +190,36 @@ def test_install_and_uninstall_on_a_host_that_is_not_booted(
     assert not unit_file.exists()
     assert not (etc / "systemd/system/multi-user.target.wants/seamless.service").is_symlink()
     assert (etc / "seamless/config.toml").exists()
+
+
+def test_who_is_not_in_the_group_yet_is_told_so_and_gets_no_agent_of_his_own(
+    host: Callable[[str], subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """The first day of a second user: the configuration is in a folder that is closed to him."""
+    command = [*unprivileged([sys.executable]), "-m", "seamless"]
+    if any("caps" in word for word in command):
+        pytest.skip("this checkout is closed to others")
+    (tmp_path / "etc/seamless").mkdir()
+    (tmp_path / "etc/seamless/config.toml").write_text("")
+    calls = ["status", "agent start", "init --yes", "service add /srv/x", "doctor"]
+    script = "groupadd --system crew; chgrp crew /etc/seamless; chmod 0750 /etc/seamless; cd /; export HOME=/nowhere\n"
+    script += "mkdir -m 0750 /run/seamless; chgrp crew /run/seamless; unset XDG_RUNTIME_DIR SEAMLESS_CONFIG\n"
+    script += "\n".join(f"{shlex.join(command)} {call} || echo code $?" for call in calls)
+    done = host(script)
+    assert done.stdout.startswith("code 3\ncode 3\ncode 5\ncode 2\n"), done
+    status, start, init, add = done.stderr.splitlines()
+    assert (
+        status
+        == start
+        == (
+            "seamless: /run/seamless is open to the group crew only, and you are not in it. "
+            "Have yourself added, then log in again: sudo usermod -aG crew $USER"
+        )
+    )
+    assert add.startswith("seamless: /etc/seamless/config.toml: cannot be read: permission denied. As its owner")
+    assert init.startswith("seamless: this host has /etc/seamless/config.toml, and one of your own would hide it")
+    assert "/etc/seamless/config.toml: cannot be read: permission denied" in done.stdout
+    assert "open to the group crew only" in done.stdout
 
 
 def test_a_program_that_others_may_not_run_is_no_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

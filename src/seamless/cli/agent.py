@@ -108,12 +108,15 @@ def install(
       sudo seamless agent install
     """
     from seamless.cli import installing
+    from seamless.cli.unit import UNIT_FILE
 
     unit = installing.unit_for(session_of(context).config_file, user)
     if not dry_run:
         installing.check_root("install")
         installing.check_host(user)
-        installing.check_untouched(force)
+        installing.keep_changed(force, first="move the changes to a drop-in (sudo systemctl edit seamless), then ")
+    elif installing.is_changed():
+        print(f"# {UNIT_FILE} was changed by hand: it takes --force, which keeps it beside the new one")
     booted = installing.is_booted()
     steps = installing.install_steps(
         unit, present=installing.present_unit(), has_user=installing.has_user(user), booted=booted
@@ -141,13 +144,16 @@ def uninstall(
       sudo seamless agent uninstall
     """
     from seamless.cli import installing
+    from seamless.cli.unit import UNIT_FILE
 
     if installing.present_unit() is None:
         print("the service is not installed")
         return
     if not dry_run:
         installing.check_root("uninstall")
-        installing.check_untouched(force)
+        installing.keep_changed(force)
+    elif installing.is_changed():
+        print(f"# {UNIT_FILE} was changed by hand: it takes --force, which keeps it")
     for step in installing.uninstall_steps(booted=installing.is_booted()):
         print(step if dry_run else f"+ {step}")
         if not dry_run:

@@ -17,6 +17,7 @@ from seamless.paths import (
     SYSTEM_DATA,
     SYSTEM_SOCKET,
     default_data_dir,
+    is_there,
     named_config,
     resolve,
     user_config,
@@ -84,7 +85,7 @@ def init(
 
     session = session_of(context)
     file = _file(session)
-    if os.path.lexists(file):
+    if is_there(file):
         raise RefusedError(
             f"{file} is there already", hint="Add to it: seamless service add URL; or name another: --config"
         )
@@ -155,7 +156,7 @@ def _file(session: Session) -> Path:
         return named
     if os.geteuid() == 0 or not user_config():
         return SYSTEM_CONFIG
-    if os.path.lexists(SYSTEM_CONFIG):
+    if is_there(SYSTEM_CONFIG):
         raise RefusedError(
             f"this host has {SYSTEM_CONFIG}, and one of your own would hide it from you",
             hint=f"Add to it: sudo seamless service add URL; or for yourself: --config {user_config()[0]}",

@@ -128,19 +128,24 @@ def present_unit() -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UnavailableError(f"{UNIT_FILE} cannot be read: {error.strerror}") from None
+        raise UnavailableError(
+            f"{UNIT_FILE} cannot be read: {(error.strerror or '').lower()}", hint="move it away, and call this again"
+        ) from None
 
 
-def check_untouched(force: bool) -> None:
-    """Raises RefusedError for a unit file that somebody changed; with `force` a copy of it is kept instead."""
-    present = present_unit()
-    if present is None or units.is_untouched(present):
+def is_changed() -> bool:
+    """Whether there is a unit file that somebody changed."""
+    return (present := present_unit()) is not None and not units.is_untouched(present)
+
+
+def keep_changed(force: bool, first: str = "") -> None:
+    """Raises RefusedError for a unit file that somebody changed; with `force` a copy of it is kept instead. `first`:
+    what to do before that."""
+    if not is_changed():
         return
     if not force:
         raise RefusedError(
-            f"{UNIT_FILE} was changed by hand",
-            hint="move the changes to a drop-in (sudo systemctl edit seamless), then add --force; "
-            "the changed file is kept beside it",
+            f"{UNIT_FILE} was changed by hand", hint=f"{first}add --force: the changed file is kept beside it"
         )
     copy = UNIT_FILE.with_name(f"{UNIT_NAME}.before-{os.getpid()}")
     with _told(f"{UNIT_FILE} cannot be kept"):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from seamless.errors import ConfigError, UsageError
-from seamless.paths import default_data_dir, default_socket, find_config, resolve
+from seamless.paths import SYSTEM_CONFIG, SYSTEM_SOCKET, default_data_dir, default_socket, find_config, resolve
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,7 +67,13 @@ class Session:
             return {}
         from seamless.tomlfile import read_toml
 
-        table = read_toml(file).get("agent", {})
+        try:
+            table = read_toml(file).get("agent", {})
+        except ConfigError as error:
+            if file != SYSTEM_CONFIG or not isinstance(error.__cause__, PermissionError):
+                raise
+            # The socket is closed to this user as well, and whoever tries it is told the group that opens both.
+            return {"socket": str(SYSTEM_SOCKET)}
         return table if isinstance(table, dict) else {}
 
     def agent(self, *, tells_of_config: bool = False) -> Client:
