@@ -197,10 +197,11 @@ def _handler(agent: FakeAgent) -> type[BaseHTTPRequestHandler]:
             if path in agent.ndjson:
                 return self._lines(agent.ndjson[path])
             if path == "events":
-                after, limit = int(query["after"]), int(query["limit"])
+                after, limit, kind = int(query["after"]), int(query["limit"]), query.get("kind")
+                events = [one for one in agent.events if kind in (None, one["kind"])]
                 if "before" in query:
-                    return self._json(200, agent.events[::-1][:limit])
-                return self._json(200, [one for one in agent.events if one["id"] > after][:limit])
+                    return self._json(200, [one for one in events[::-1] if one["id"] < int(query["before"])][:limit])
+                return self._json(200, [one for one in events if one["id"] > after][:limit])
             if parts[0] == "runs" and parts[-1] == "log" and parts[1] in agent.runs:
                 return self._log(parts[1], parts[3], query)
             if parts[0] == "runs" and parts[-1] == "search":

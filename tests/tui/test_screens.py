@@ -191,13 +191,97 @@ def test_lists_are_filtered_and_sorted(shop: FakeAgent) -> None:
             await user.sees("notification", "1/1", gone="gateway")
             await user.press("escape")
             await user.sees("gateway")
-            await user.press("o")
+            await user.press("G", "slash")  # from the last row on
+            await user.type("gate")
+            await user.sees("1/1", "gateway", gone="search")
+            await user.press("escape", "o")
             await user.sees("sorted by urgency")
             await user.until(
                 lambda screen: screen.index("inventory") < screen.index("payment") < screen.index("notification")
             )
 
     asyncio.run(main())
+
+
+async def to_events(user: Driver) -> None:
+    await user.press("E")
+    await user.sees("Everything that happened")
+
+
+def test_events_say_who_did_what_in_words_that_users_know(shop: FakeAgent) -> None:
+    deployed = {"environment": "production", "commit": "9f3c2ab" + "0" * 33}
+
+    def happened(kind: str, name: str, to_state: str | None = None, **more: Any) -> None:
+        event: dict[str, Any] = {
+            "service": "payment",
+            "run": "payment-43",
+            "stage": None,
+            "from_state": None,
+            "reason": None,
+        }
+        event |= {"actor": None, "origin": None, "data": {}, **more}
+        event |= {"id": len(shop.events) + 1, "at": at("14:02:11"), "kind": kind, "name": name, "to_state": to_state}
+        with shop.changed:
+            shop.events.append(event)
+            shop.changed.notify_all()
+
+    happened("config", "reload", service=None, run=None)
+    happened("action", "run", actor="bob")
+    happened("run", "create", "idle", actor="bob")
+    happened("stage", "succeed", "success", stage="integration_test", actor="agent")
+    happened("deployment", "record", "recorded", data=deployed)
+
+    async def main() -> None:
+        async with in_front_of(shop) as user:
+            await to_events(user)
+            screen = await user.sees("configuration loaded")
+            rows = [line.split(maxsplit=3) for line in screen.split("\n")[1:7]]
+            assert [row[:3] for row in rows[:5]] == [
+                ["when", "who", "run"],
+                *[["14:02:11", "agent", "payment-43"]] * 2,
+                *[["14:02:11", "bob", "payment-43"]] * 2,
+            ]
+            assert [row[3].strip() for row in rows[1:5]] == [
+                "○ production: to be deployed  9f3c2ab",
+                "✔ integration_test success",
+                "○ queued",
+                "run",
+            ]
+            happened("deployment", "complete", "success", data=deployed)
+            await user.sees("✔ production: deployed")
+            await user.press("G", "l")
+            await user.sees("this event is about no run")
+            await user.press("Y")
+            await user.sees("copied seamless events --all")
+            await user.press("A")
+            await user.sees("What people asked for", "bob  payment-43  run", gone="queued")
+
+    asyncio.run(main())
+
+
+def test_a_shell_is_refused_on_the_screen_where_nothing_failed(
+    shop: FakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[tuple[str, ...]] = []
+    monkeypatch.setattr(App, "run_command", lambda _, *arguments: commands.append(arguments))
+    refused = "and a shell opens where"
+
+    async def main() -> None:
+        async with in_front_of(shop, (140, 30)) as user:
+            await user.press("G", "S")
+            await user.sees(f"no command of search-9 failed, {refused} one did")
+            await user.press("k", "l")
+            await user.sees("FAIL declines", "% of")
+            await user.press("2", "S")
+            await user.sees(f"code_quality of payment-43 is success, {refused}", "stage failed. unit_test failed")
+            await user.press("5", "S")
+            await user.sees("integration_test runs no commands to look into. unit_test failed")
+            assert not commands
+            await user.press("3", "S")
+            await user.until(lambda _: bool(commands))
+
+    asyncio.run(main())
+    assert commands == [("shell", "payment-43", "unit_test")]
 
 
 def test_a_slow_filter_and_a_slow_search_tell_how_far_they_are_and_are_stopped(shop: FakeAgent) -> None:

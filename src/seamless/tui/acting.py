@@ -4,14 +4,14 @@ CLI shows them."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 from rich.text import Text
 from textual import work
 from textual.binding import Binding, BindingType
 
 from seamless.errors import RefusedError, SeamlessError
-from seamless.logtext import plain
+from seamless.logtext import plain, word
 from seamless.model import NEEDS, StageName, short
 from seamless.rendering.runs import approval_facts, header
 from seamless.transitions import RUN_ENDED
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from seamless.wire import RunJSON
 
 T = TypeVar("T")
+
+_COMMANDS: Final = ("prepare", "code_quality", "unit_test")
+"""The stages that run commands."""
 
 
 class ActingRoom(Room):
@@ -273,8 +276,22 @@ class ActingRoom(Room):
 
     @work
     async def action_shell(self) -> None:
-        if name := self._named(self.run_name, "run"):
-            self.home.run_command("shell", name, *([self.stage_name] if self.stage_name else []))
+        """Only where a stage failed that runs commands: the terminal is not given away for a refusal."""
+        if not (name := self._named(self.run_name, "run")) or not (run := await self._read(name)):
+            return
+        states = {stage["name"]: stage["state"] for stage in run["stages"] if stage["name"] in _COMMANDS}
+        failed = [stage for stage, state in states.items() if state == "failure"]
+        stage = self.stage_name or (failed[0] if failed else None)
+        if stage in failed:
+            self.home.run_command("shell", run["id"], stage)
+        elif stage in states:
+            hint = f"{failed[0]} failed" if failed else None
+            why = f"{stage} of {run['id']} is {word(states[stage])}, and a shell opens where a stage failed"
+            self.complain(RefusedError(why, hint=hint))
+        elif failed:
+            self.complain(RefusedError(f"{stage} runs no commands to look into", hint=f"{failed[0]} failed"))
+        else:
+            self.complain(RefusedError(f"no command of {run['id']} failed, and a shell opens where one did"))
 
     async def _read(self, name: str) -> RunJSON | None:
         return await self.attempt(lambda agent: agent.run(name))

@@ -11,26 +11,58 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from seamless.errors import SeamlessError
-from seamless.logtext import plain
+from seamless.logtext import plain, word
 from seamless.model import short
 from seamless.rendering.formats import moment
 from seamless.rendering.runs import STYLES, Viewer
 from seamless.tui.bars import TitleBar
+from seamless.tui.coalesced import Coalesced
 from seamless.tui.listing import Column, Listing, Row
 from seamless.tui.listroom import ListRoom
 
 if TYPE_CHECKING:
     from seamless.wire import EventJSON
 
+_COALESCE_S: Final = 0.05
 _PAGE: Final = 200
+_MOST: Final = 10_000  # events that are held; older ones are asked for again
 _NEWEST: Final = 2**62
+
+_WORDS: Final = {
+    ("run", "create"): "queued",
+    ("run", "start"): "started",
+    ("run", "approve"): "approved, goes on",
+    ("run", "supersede"): "superseded",
+    ("run", "reject"): "rejected",
+    ("run", "expire"): "approval expired",
+    ("run", "void"): "approval void",
+    ("stage", "start"): "started",
+    ("stage", "reuse"): "kept",
+    ("stage", "retry"): "to be tried again",
+    ("stage", "interrupt"): "interrupted",
+    ("stage", "give_up"): "given up",
+    ("deployment", "record"): "to be deployed",
+    ("deployment", "submit"): "being deployed",
+    ("deployment", "complete"): "deployed",
+    ("deployment", "fail"): "failed",
+    ("deployment", "abandon"): "failed",
+    ("config", "reload"): "configuration loaded",
+    ("config", "refuse"): "configuration refused",
+    ("service", "skip"): "commit skipped",
+    ("service", "pause"): "polling paused",
+    ("agent", "gc"): "old things removed",
+    ("agent", "no_room"): "the disk is full",
+    ("agent", "room"): "there is room again",
+    ("wait", "wait"): "waits",
+}
+"""What is said of an event instead of the word for the state that it led to."""
 
 
 def _columns(width: int) -> Sequence[Column]:
     return [
         Column("when"),
-        Column("who", rank=1),
-        Column("about"),
+        Column("who"),
+        Column("run"),
         Column("what"),
         Column("why", least=8, grows=True),
     ]
@@ -46,10 +78,13 @@ class HistoryRoom(ListRoom):
         self._events: list[EventJSON] = []  # newest first
         self._audit = False
         self._no_older = False
+        self._show_soon = Coalesced(self, _COALESCE_S, self._show)
 
     @property
     def command(self) -> str:  # type: ignore[override]  # of the row
-        return f"seamless show {self.run_name}" if self.run_name else "seamless status"
+        return (
+            "seamless events" + ("" if self._audit else " --all") + (f" --run {self.run_name}" if self.run_name else "")
+        )
 
     @property
     def _event(self) -> EventJSON | None:
@@ -65,6 +100,12 @@ class HistoryRoom(ListRoom):
 
     listing_is_of_runs = True
 
+    def _named(self, name: str | None, what: str) -> str | None:
+        if name is None and self._event is not None:
+            self.complain(SeamlessError(f"this event is about no {what}"))
+            return None
+        return super()._named(name, what)
+
     def body(self) -> ComposeResult:
         yield Listing(_columns, empty="nothing has happened yet")
 
@@ -73,19 +114,26 @@ class HistoryRoom(ListRoom):
         await self._fetch(_NEWEST)
 
     async def _fetch(self, before: int) -> None:
-        kind = "action" if self._audit else None
+        audit = self._audit
+        kind = "action" if audit else None
         try:
             found = await self.home.ask(lambda agent: agent.events(before=before, limit=_PAGE, kind=kind))
         except SeamlessError as error:
             if self.home.lost is None:
                 self.complain(error)
             return
-        if before == _NEWEST:
-            self._events, self._no_older = [], False
+        if audit != self._audit:
+            return
+        if before == _NEWEST:  # what has come since the agent answered stays
+            newest = found[0]["id"] if found else 0
+            self._events = [one for one in self._events if one["id"] > newest and self._is_wanted(one)]
         self.listing.waiting = False
         self._no_older = len(found) < _PAGE
         self._events += found
         self._show()
+
+    def _is_wanted(self, event: EventJSON) -> bool:
+        return event["kind"] == "action" or not self._audit
 
     @on(Listing.NearEnd)
     def _older(self) -> None:
@@ -98,9 +146,11 @@ class HistoryRoom(ListRoom):
 
     def take_event(self, event: EventJSON) -> None:
         newest = self._events[0]["id"] if self._events else 0
-        if event["id"] > newest and (event["kind"] == "action" or not self._audit):
+        if event["id"] > newest and self._is_wanted(event):
             self._events.insert(0, event)
-            self._show()
+            if len(self._events) > _MOST:
+                self._events, self._no_older = self._events[:-_PAGE], False
+            self._show_soon.ask()
 
     def action_audit(self) -> None:
         self._audit = not self._audit
@@ -127,28 +177,34 @@ class HistoryRoom(ListRoom):
 def _row(event: EventJSON, viewer: Viewer) -> Row:
     at = moment(event["at"]).astimezone()
     today = at.date() == viewer.now.astimezone().date()
-    about = " ".join(part for part in (event["run"] or event["service"] or "", event["stage"] or "") if part)
     return Row(
         str(event["id"]),
         (
             Text(f"{at:%H:%M:%S}" if today else f"{at.day} {at:%b %H:%M}"),
-            Text(viewer.call(event["actor"]) if event["actor"] else "", "bold"),
-            Text(plain(about)),
+            _who(event, viewer),
+            Text(plain(event["run"] or event["service"] or "")),
             _what(event, viewer),
             Text(_why(event)),
         ),
     )
 
 
+def _who(event: EventJSON, viewer: Viewer) -> Text:
+    actor = event["actor"] or "agent"
+    return Text(viewer.call(actor), "" if actor == "agent" else "bold")
+
+
 def _what(event: EventJSON, viewer: Viewer) -> Text:
-    name = plain(event["name"].replace("_", " "))
-    if event["kind"] == "deployment":
-        environment = plain(str(event["data"].get("environment") or ""))
-        name = f"{name} {environment}".strip()
+    """`✔ unit_test success`, `▶ production: being deployed`; of what somebody asked for, the name of the command."""
     state = event["to_state"]
+    said = _WORDS.get((event["kind"], event["name"])) or (word(state) if state else event["name"].replace("_", " "))
+    if event["kind"] == "deployment":
+        said = f"{event['data'].get('environment') or 'environment'}: {said}"
+    elif event["stage"]:
+        said = f"{event['stage']} {said}"
     if state is None:
-        return Text(name, "bold" if event["kind"] == "action" else "")
-    return Text(f"{viewer.glyph(state)} {name}", STYLES.get(state, ""))
+        return Text(plain(said), "bold" if event["kind"] == "action" else "")
+    return Text(f"{viewer.glyph(state)} {plain(said)}", STYLES.get(state, ""))
 
 
 def _why(event: EventJSON) -> str:

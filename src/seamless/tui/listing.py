@@ -223,9 +223,9 @@ class Listing(Widget, can_focus=True):
         return max(1, self.size.height - 1)
 
     def _place(self, number: int) -> None:
-        self.post_message(self.Moved(self, self.key or ""))
         number = max(0, min(number, len(self.shown) - 1))
         before, self.cursor = self.cursor, number
+        self.post_message(self.Moved(self, self.key or ""))
         top = min(max(self._top, number - self._page + 1), number, max(0, len(self.shown) - self._page))
         if top != self._top:
             self._top = top
