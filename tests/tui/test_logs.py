@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.fake_agent import search
+from seamless.errors import AgentUnreachableError, SeamlessError, UsageError
 from seamless.loglines import BLOCK
 from seamless.tui.chart import critical_path, spans
 from seamless.tui.loglines import Rows, plain_line, text_of, where
@@ -20,6 +23,7 @@ from seamless.tui.logpage import Page
 from seamless.tui.logsearch import ERRORS, Search, Searcher
 from seamless.tui.logsource import Lines
 from seamless.tui.run import time_of_day
+from seamless.tui.saving import place, save
 
 from .screens import HOSTILE, NOW, at, failed_run, passed
 
@@ -222,6 +226,40 @@ def test_where_one_is() -> None:
     position: Any = {"line": 1234, "offset": 10, "at": "2026-12-03T14:02:11Z"}
     assert where(position, 50, 98_200_000, 16).startswith("column 17  line 1,234  ")
     assert where(None, 50, 100, 0) == "50 % of 100 B"
+
+
+def test_a_log_is_saved_whole_or_not_at_all(tmp_path: Path) -> None:
+    class Breaking:
+        broken: Exception
+
+        def log(self, run: str, stage: str) -> Iterator[bytes]:
+            yield b"the first part\n"
+            raise self.broken
+
+    agent = Breaking()
+    path = tmp_path / "x.log"
+    for agent.broken, told in (
+        (OSError(errno.ENOSPC, "No space left on device"), "x.log cannot be written: No space left on device"),
+        (AgentUnreachableError("nobody answers"), "nobody answers"),
+    ):
+        with pytest.raises(SeamlessError, match=told):
+            save(cast("Client", agent), "payment-1", "build", path)
+        assert not path.exists()
+    path.write_text("mine")
+    with pytest.raises(UsageError, match=r"there is .*x.log already"):
+        save(cast("Client", agent), "payment-1", "build", path)
+    assert path.read_text() == "mine"
+    with pytest.raises(UsageError, match="cannot be written: Not a directory"):
+        save(cast("Client", agent), "payment-1", "build", path / "y.log")
+
+
+def test_where_a_log_is_saved_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert place("x.log", "payment-1.log") == place("~/x.log", "payment-1.log") == tmp_path / "x.log"
+    assert place("~", "payment-1.log") == tmp_path / "payment-1.log"
+    with pytest.raises(UsageError, match="there is no ~nobody-at-all"):
+        place("~nobody-at-all/x.log", "payment-1.log")
 
 
 @pytest.mark.parametrize(

@@ -349,6 +349,24 @@ def test_a_slow_filter_and_a_slow_search_tell_how_far_they_are_and_are_stopped(s
     asyncio.run(main())
 
 
+def test_a_log_is_saved(shop: FakeAgent, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with in_front_of(shop, (140, 30)) as user:
+            await to_failed_run(user)
+            for told in ("bytes are in", "already. Save under another name"):
+                await user.press("s", "ctrl+u")
+                await user.type(f"{tmp_path}")
+                await user.press("enter")
+                await user.sees(told)
+            await user.press("s", "ctrl+u")
+            await user.type("~nobody-at-all/x")
+            await user.press("enter")
+            await user.sees("there is no ~nobody-at-all")
+
+    asyncio.run(main())
+    assert (tmp_path / "payment-43-unit_test.log").read_bytes() == shop.logs["payment-43", "unit_test"]
+
+
 def test_what_is_typed_before_a_field_is_there_is_for_the_field(shop: FakeAgent) -> None:
     async def main() -> None:
         async with in_front_of(shop) as user:

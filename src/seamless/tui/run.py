@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from rich.text import Text
@@ -31,10 +29,10 @@ from seamless.tui.dialogs import Pages
 from seamless.tui.listing import differs
 from seamless.tui.logview import LogView
 from seamless.tui.room import Prompt
+from seamless.tui.saving import place, save
 from seamless.tui.verdicts import all_evidence, folded, proof, verdict
 
 if TYPE_CHECKING:
-    from seamless.client import Client
     from seamless.wire import EventJSON, RunJSON, StageJSON
 
 _SIDE_BY_SIDE: Final = 150
@@ -334,34 +332,29 @@ class RunRoom(ActingRoom):
         self._prompt("time (14:02 or 14:02:30)", go)
 
     def action_log_save(self) -> None:
-        self._prompt("save to", self._save, value=f"{self.run_name}-{self._stage}.log")
+        self._prompt("save to", self._save, value=self._file_name)
+
+    @property
+    def _file_name(self) -> str:
+        return f"{self.run_name}-{self._stage}.log"
 
     def _prompt(self, label: str, done: object, value: str = "") -> None:
         if self._stage is not None:
             self.query_one(Prompt).ask(label, done, value=value)  # type: ignore[arg-type]  # any of one text
 
     @work
-    async def _save(self, name: str) -> None:
-        if not name.strip() or self._run is None or self._stage is None:
+    async def _save(self, typed: str) -> None:
+        if not typed.strip() or self._run is None or self._stage is None:
             return
-        run, stage, path = self._run["id"], self._stage, Path(name.strip()).expanduser().absolute()
+        run, stage = self._run["id"], self._stage
         try:
-            count = await self.home.ask(lambda agent: _write(agent, run, stage, path))
-        except OSError as error:
-            self.complain(SeamlessError(f"{path}: {error.strerror}"))
+            path = place(typed.strip(), self._file_name)
+            self.say(f"saving to {path} …")
+            count = await self.home.ask(lambda agent: save(agent, run, stage, path))
         except SeamlessError as error:
             self.complain(error)
         else:
             self.say(f"{count:,} bytes are in {path}")
-
-
-def _write(agent: Client, run: str, stage: str, path: Path) -> int:
-    """The stored bytes, into a new file."""
-    count = 0
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
-        for chunk in agent.log(run, stage):
-            count += file.write(chunk)
-    return count
 
 
 def time_of_day(text: str, began: datetime, until: datetime) -> str:
