@@ -140,7 +140,8 @@ def test_an_engine_is_started_and_only_that_one_is_stopped(machine: Machine) -> 
     up = machine.project / "up"
     machine.fake("dockerd", f'echo -n $$ >"$2"; echo >{up}; exec -a "dockerd $*" sleep 60')
     machine.fake("docker", f"case $* in *Client*) echo 20.10 ;; *) [ -e {up} ] ;; esac")
-    done = machine.run('set_up_python() { :; }; set_up; cat "$pid_file"; echo; stop_engine')
+    anew = 'rm -rf "$venv"; mkdir "$venv"'  # as for another Python
+    done = machine.run(f'set_up_python() {{ :; }}; set_up; cat "$pid_file"; echo; {anew}; stop_engine')
     assert done.returncode == 0, done.stderr
     pid = done.stdout.split()[0]
     assert "starting dockerd, with its log in" in done.stderr
@@ -148,7 +149,7 @@ def test_an_engine_is_started_and_only_that_one_is_stopped(machine: Machine) -> 
     assert not Path("/proc", pid).exists()
 
     with subprocess.Popen(["sleep", "60"]) as stranger:  # which has that number now
-        (machine.project / ".venv/dockerd.pid").write_text(str(stranger.pid))
+        (machine.project / ".dockerd.pid").write_text(str(stranger.pid))
         done = machine.run("stop_engine")
         assert (done.returncode, done.stderr, stranger.poll()) == (0, "", None)
         stranger.kill()
