@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -476,18 +477,25 @@ def test_commands_load_nothing_of_the_agent(agent: FakeAgent) -> None:
         assert "httpx" in loaded
 
 
-def test_every_command_has_an_example() -> None:
-    def leaves(command: Any, path: list[str]) -> Iterator[tuple[list[str], Any]]:
+def test_every_command_reads_like_a_page_of_a_manual() -> None:
+    def commands(command: Any, path: list[str]) -> Iterator[tuple[str, Any]]:
+        yield " ".join(path), command
         for name, one in getattr(command, "commands", {}).items():
-            yield from leaves(one, [*path, name])
-        if not hasattr(command, "commands"):
-            yield path, command
+            yield from commands(one, [*path, name])
 
-    found = {" ".join(path): command for path, command in leaves(typer.main.get_command(app), [])}
-    assert {"run", "runs", "show", "logs", "approve", "status", "shell", "agent start", "service list"} <= set(found)
+    found = dict(commands(typer.main.get_command(app), []))
+    assert {"run", "runs", "show", "logs", "approve", "agent", "agent start", "service list", "notify"} <= set(found)
     for name, command in found.items():
-        assert f" {name}" in command.help.partition("Example")[2], name
-        assert not command.get_short_help_str().endswith("..."), name
+        examples = command.help.partition("Example")[2]
+        assert name in examples, name
+        assert ("s:" in examples[:2]) == (len(re.findall(r"^  \S", examples, re.M)) > 1), name
+        assert not name or not command.get_short_help_str().endswith("..."), name
+        # What is laid out by hand stays on a terminal of 80 columns, with click's own margin.
+        for block in command.help.split("\n\n"):
+            assert not block.startswith("\b") or max(map(len, block.splitlines())) <= 78, (name, block)
+        for parameter in command.params:
+            shown = not getattr(parameter, "hidden", False)
+            assert not shown or getattr(parameter, "help", None), f"{name} {parameter.name} says nothing of itself"
 
 
 def test_version(seamless: Seamless) -> None:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import gc
 import sys
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from seamless.cli.session import print_json, session_of
 
-app = typer.Typer(no_args_is_help=True, help="Run, start, stop or ask after the daemon.")
+_AGENT: Final = """Run, start, stop or ask after the daemon.
+
+\b
+Examples:
+  seamless agent start
+  seamless agent status
+  sudo seamless agent install
+"""
+app = typer.Typer(no_args_is_help=True, help=_AGENT)
 
 
 @app.command()

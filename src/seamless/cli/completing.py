@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -32,6 +32,11 @@ def runs(context: typer.Context, incomplete: str) -> list[str]:
         return names + [run["id"] for run in found]
 
     return _asked(context, known, incomplete)
+
+
+Service = Annotated[
+    str, typer.Argument(metavar="SERVICE", autocompletion=services, help="Its name, as the configuration has it.")
+]
 
 
 def stages(incomplete: str) -> list[str]:

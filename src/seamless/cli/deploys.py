@@ -21,7 +21,6 @@ Release = Annotated[bool, typer.Option("--release", help="End the service's hold
 Rewritten = Annotated[
     bool, typer.Option("--allow-rewritten", help="Although production's commit is not among the ancestors.")
 ]
-Service = Annotated[str, typer.Argument(metavar="SERVICE", autocompletion=completing.services)]
 
 
 @app.command()
@@ -30,7 +29,10 @@ def approve(
     run: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN]", show_default=False, help="A run, or a service for its waiting one. Default: the only one."
+            metavar="[RUN]",
+            autocompletion=completing.runs,
+            show_default=False,
+            help="A run, or a service for its waiting one. Default: the only one.",
         ),
     ] = None,
     release: Release = False,
@@ -40,7 +42,7 @@ def approve(
 ) -> None:
     """Let a run that waits go on, and follow it.
 
-    What the approval lets through: seamless show RUN.
+    What the approval lets through: seamless show RUN. Ends as seamless run does.
 
     \b
     Examples:
@@ -83,13 +85,15 @@ def reject(
 @app.command()
 def promote(
     context: typer.Context,
-    service: Service,
+    service: completing.Service,
     release: Release = False,
     allow_rewritten: Rewritten = False,
     detach: Detach = False,
     as_json: AsJson = False,
 ) -> None:
-    """Deploy to production what staging runs. Counts as the approval.
+    """Deploy to production what staging runs.
+
+    Counts as the approval. Follows the run, and ends as seamless run does.
 
     \b
     Example:
@@ -118,7 +122,10 @@ def rollback(
     detach: Detach = False,
     as_json: AsJson = False,
 ) -> None:
-    """Put an image back that ran before. Rolling production back puts the service on hold.
+    """Put an image back that ran before.
+
+    As a run with its own log, which is followed; ends as seamless run does. Rolling production back puts the service on
+    hold: its production opens again only on someone's word.
 
     \b
     Examples:
@@ -137,7 +144,7 @@ def rollback(
 @app.command()
 def hold(
     context: typer.Context,
-    service: Service,
+    service: completing.Service,
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="Shown with the service.")],
 ) -> None:
     """Put a service on hold.
@@ -154,8 +161,10 @@ def hold(
 
 
 @app.command("release")
-def release_hold(context: typer.Context, service: Service) -> None:
+def release_hold(context: typer.Context, service: completing.Service) -> None:
     """End a service's hold.
+
+    From then on its runs go to production as configured; what waits for an approval goes on waiting.
 
     \b
     Example:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
         StackOperationJSON,
     )
 
-app = typer.Typer(no_args_is_help=True, help="Make, show and take down environments in AWS.")
+_ENV: Final = """Make, show and take down environments in AWS.
+
+\b
+Examples:
+  seamless env up staging --plan
+  seamless env show staging
+"""
+app = typer.Typer(no_args_is_help=True, help=_ENV)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="staging or production.", callback=lambda name: _known(name))]
 Region = Annotated[
     str | None, typer.Option("--region", metavar="REGION", show_default=False, help="Default: as configured.")
@@ -51,8 +58,10 @@ def up(
             "target-group (an ARN, makes it public). Again for each. Default: all configured.",
         ),
     ] = None,
-    cpu: Annotated[int | None, typer.Option(metavar="UNITS", show_default=False, help="For these services.")] = None,
-    memory: Annotated[int | None, typer.Option(metavar="MIB", show_default=False, help="For these services.")] = None,
+    cpu: Annotated[
+        int | None, typer.Option(metavar="UNITS", show_default=False, help="CPU of each; 1024: one vCPU.")
+    ] = None,
+    memory: Annotated[int | None, typer.Option(metavar="MIB", show_default=False, help="Memory of each.")] = None,
     count: Annotated[int | None, typer.Option(metavar="N", show_default=False, help="Tasks of each.")] = None,
     remove: Annotated[
         list[str] | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -10,7 +10,14 @@ from seamless.cli import completing
 from seamless.cli.session import print_json, session_of, user_name
 
 app = typer.Typer()
-services = typer.Typer(no_args_is_help=True, help="Add, show, change and remove services.")
+_SERVICE: Final = """Add, show, change and remove services.
+
+\b
+Examples:
+  sudo seamless service add https://github.com/acme/payment
+  seamless service show payment
+"""
+services = typer.Typer(no_args_is_help=True, help=_SERVICE)
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
@@ -62,7 +69,7 @@ def list_services(context: typer.Context, as_json: AsJson = False) -> None:
 @services.command("show")
 def show_service(
     context: typer.Context,
-    service: Annotated[str, typer.Argument(metavar="SERVICE", autocompletion=completing.services)],
+    service: completing.Service,
     as_json: AsJson = False,
 ) -> None:
     """Show a service's parameters.
@@ -89,7 +96,7 @@ def show_service(
 @app.command()
 def images(
     context: typer.Context,
-    service: Annotated[str, typer.Argument(metavar="SERVICE", autocompletion=completing.services)],
+    service: completing.Service,
     as_json: AsJson = False,
 ) -> None:
     """List a service's images, newest first.

@@ -6,12 +6,17 @@ import typer
 
 from seamless.cli.session import print_json
 
-app = typer.Typer(no_args_is_help=True, help="Make a build host in AWS.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def host() -> None:
-    """Make a build host in AWS."""
+    """Make a build host in AWS.
+
+    \b
+    Example:
+      seamless host template > build-host.json
+    """
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from seamless.cli import completing
 from seamless.cli.session import Session, print_json, session_of, user_name
 from seamless.errors import ConfigError, RefusedError, UsageError
 
@@ -16,12 +17,24 @@ if TYPE_CHECKING:
     from seamless.wire import FindingJSON
 
 app = typer.Typer()
-webhook = typer.Typer(no_args_is_help=True, help="The webhook that tells the agent of pushes and pull requests.")
+_WEBHOOK: Final = """The webhook that tells the agent of pushes and pull requests.
+
+\b
+Examples:
+  seamless webhook create payment
+  seamless webhook check payment
+"""
+webhook = typer.Typer(no_args_is_help=True, help=_WEBHOOK)
 
 _CREDENTIAL: Final = "github-token"
 _LONGEST: Final = 64 * 1024
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON: a list of findings.")]
-Service = Annotated[str, typer.Argument(metavar="SERVICE", show_default=False, help="A service on GitHub.")]
+Service = Annotated[
+    str,
+    typer.Argument(
+        metavar="SERVICE", autocompletion=completing.services, show_default=False, help="A service on GitHub."
+    ),
+]
 
 
 @app.command()
@@ -162,7 +175,7 @@ def create(context: typer.Context, service: Service, as_json: AsJson = False) ->
     events of now: that is how a secret is changed.
 
     \b
-    Examples:
+    Example:
       seamless webhook create payment
     """
     session = session_of(context)
@@ -177,7 +190,7 @@ def check_webhook(context: typer.Context, service: Service, as_json: AsJson = Fa
     GitHub is asked to send it again.
 
     \b
-    Examples:
+    Example:
       seamless webhook check payment
     """
     session = session_of(context)
@@ -190,7 +203,7 @@ def delete(context: typer.Context, service: Service, as_json: AsJson = False) ->
     """Delete the webhook of a service's repository.
 
     \b
-    Examples:
+    Example:
       seamless webhook delete payment
     """
     session = session_of(context)

@@ -100,8 +100,14 @@ def seamless(
     A run is named by its id (payment-42), or by its service (payment), which means the latest run.
 
     \b
-    Exit codes: 0 success; 1 the run failed or was cancelled; 2 usage or configuration;
-    3 no agent answers; 4 stopped at an approval; 5 refused; 130 interrupted (the run goes on).
+    Exit codes:
+      0    success
+      1    the run failed or was cancelled, or what was tried or checked failed
+      2    wrong usage, or a configuration that cannot be used
+      3    no agent answers
+      4    the run stopped at an approval
+      5    refused: not in this state, or not to this user
+      130  interrupted; the run goes on
 
     \b
     Examples:

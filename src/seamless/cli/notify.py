@@ -8,12 +8,19 @@ import typer
 
 from seamless.cli.session import print_json, session_of, user_name
 
-app = typer.Typer(no_args_is_help=True, help="Try out who is told what happens.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def notify() -> None:
-    """Try out who is told what happens: each [notify.NAME] of the configuration."""
+    """Try out who is told what happens.
+
+    That is each [notify.NAME] of the configuration.
+
+    \b
+    Example:
+      seamless notify test
+    """
 
 
 @app.command("test")

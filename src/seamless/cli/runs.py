@@ -28,7 +28,7 @@ RunName = Annotated[
 @app.command()
 def run(
     context: typer.Context,
-    service: Annotated[str, typer.Argument(metavar="SERVICE", autocompletion=completing.services)],
+    service: completing.Service,
     ref: Annotated[
         str | None,
         typer.Option("--ref", metavar="REF", show_default=False, help="Branch, tag or commit. Default: its branch."),
@@ -104,7 +104,13 @@ def _start_local(agent: Client, service: str, path: Path) -> RunJSON:
 def list_runs(
     context: typer.Context,
     service: Annotated[
-        str | None, typer.Argument(metavar="[SERVICE]", autocompletion=completing.services, show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[SERVICE]",
+            autocompletion=completing.services,
+            show_default=False,
+            help="Of this service. Default: of all.",
+        ),
     ] = None,
     state: Annotated[
         str | None,
@@ -115,7 +121,7 @@ def list_runs(
             help="idle, in_progress, awaiting_approval, success, failure or cancelled.",
         ),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="The newest N.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """List runs, newest first.

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 Values = dict[tuple[str | int, ...], Any]
 
 app = services
-Service = Annotated[str, typer.Argument(metavar="SERVICE", autocompletion=completing.services)]
 Setting = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", show_default=False, help="Any parameter; VALUE as TOML, or text."),
@@ -176,7 +175,7 @@ def _inspect(place: str, given: Mapping[tuple[str | int, ...], Any], may_ask: bo
 @app.command("edit")
 def edit(
     context: typer.Context,
-    service: Service,
+    service: completing.Service,
     settings: Setting = None,
     unset: Annotated[
         list[str] | None, typer.Option("--unset", metavar="KEY", show_default=False, help="Back to the default.")
@@ -189,8 +188,9 @@ def edit(
 
     \b
     Examples:
-      seamless service edit payment --set unit_test="npm run test:ci" --set limits.memory=4g
-      seamless service edit payment --set environments.production.env.LOG_LEVEL=debug --unset health
+      seamless service edit payment --set unit_test="npm run test:ci"
+      seamless service edit payment --set limits.memory=4g --unset health
+      seamless service edit payment --set environments.production.env.LEVEL=info
       seamless service edit payment
     """
     from seamless.config import editing
@@ -222,7 +222,7 @@ def edit(
 @app.command("remove")
 def remove(
     context: typer.Context,
-    service: Service,
+    service: completing.Service,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove a service from the configuration.
