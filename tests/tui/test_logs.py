@@ -21,7 +21,7 @@ from seamless.tui.loglines import Rows, plain_line, text_of, where
 from seamless.tui.logmatches import Matching
 from seamless.tui.logpage import Page
 from seamless.tui.logsearch import ERRORS, Search, Searcher
-from seamless.tui.logsource import Lines
+from seamless.tui.logsource import Line, Lines
 from seamless.tui.run import time_of_day
 from seamless.tui.saving import place, save
 
@@ -177,6 +177,17 @@ def test_wrapped_lines_are_scrolled_by_rows() -> None:
         assert page.place == (96, 0)
 
     asyncio.run(main())
+
+
+@given(st.lists(st.sampled_from(["a", "日", "\x1b[31m", "\x1b[0m", "\t", "é"]), min_size=1), st.integers(2, 9))
+def test_wrapped_rows_have_all_of_a_line_and_are_not_wider(parts: list[str], width: int) -> None:
+    rows = Rows()
+    line = Line(0, 1, "".join(parts).encode())
+    whole = "".join(strip.text for strip in rows.of(line))
+    rows.width = width
+    rows.forget()
+    assert "".join(strip.text for strip in rows.of(line)) == whole
+    assert all(strip.cell_length <= width for strip in rows.of(line))
 
 
 def test_a_growing_log_is_read_on() -> None:

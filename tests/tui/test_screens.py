@@ -284,6 +284,29 @@ def test_a_shell_is_refused_on_the_screen_where_nothing_failed(
     assert commands == [("shell", "payment-43", "unit_test")]
 
 
+def test_a_log_is_gone_through_sideways(shop: FakeAgent) -> None:
+    lines = ["short", "日本" * 24 + "|", "\t".join("abcdefghijklm") + "|"]
+    shop.logs["payment-43", "unit_test"] = "".join(line + "\n" for line in lines).encode()
+
+    async def main() -> None:
+        async with in_front_of(shop) as user:
+            await user.press("j", "j", "j", "l")
+            await user.sees("short", "日本")
+            await user.press("right")
+            await user.sees("column 9", "本日本", "b       c", gone="a       b")
+            await user.press("right", "right", "right", "right")
+            screen = await user.sees("column 25", "m|", "日本|")
+            assert "short" not in screen
+            await user.press("left", "left")
+            await user.sees("column 9")
+            await user.press("0")
+            await user.sees("short", "a       b", gone="column")
+            await user.press("w", "right")
+            await user.sees("long lines are wrapped: w cuts them", "m|")
+
+    asyncio.run(main())
+
+
 def test_a_slow_filter_and_a_slow_search_tell_how_far_they_are_and_are_stopped(shop: FakeAgent) -> None:
     """The agent looks through a tenth of the log when the test lets it."""
     lines = [

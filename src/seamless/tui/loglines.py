@@ -99,7 +99,10 @@ def _wrapped(strip: Strip, width: int | None) -> list[Strip]:
     for segment in strip:
         rest = segment
         while rest.cell_length > left:
-            head, rest = rest.split_cells(left)
+            head, tail = rest.split_cells(left)
+            if head.text + tail.text != rest.text and (left > 1 or row):  # a wide character was cut into two blanks
+                head, tail = rest.split_cells(left - 1)
+            rest = tail
             rows.append(Strip([*row, head]))
             row, left = [], width
         if rest.text:

@@ -71,9 +71,13 @@ class LogView(LogReader):
         self._act(change)
 
     def action_sideways(self, steps: int) -> None:
-        if self._wrap:
-            return
-        self._left = max(0, self._left + steps * _SIDEWAYS) if steps else 0
+        """As far as there is something to see."""
+        self._said = "long lines are wrapped: w cuts them" if self._wrap else ""
+        if not self._wrap:
+            widest = max((self._rows.of(line)[0].cell_length for line in self._page.in_sight()), default=0)
+            beyond = max(0, widest - self.size.width + 1)
+            most = max(self._left, beyond + -beyond % _SIDEWAYS)
+            self._left = max(0, min(most, self._left + steps * _SIDEWAYS)) if steps else 0
         self._settle()
 
     def go_to_line(self, number: int) -> None:
