@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from seamless.wire import FindingJSON
 
 app = typer.Typer()
-_WEBHOOK: Final = """The webhook that tells the agent of pushes and pull requests.
+_WEBHOOK: Final = """Make, check and delete a webhook of GitHub.
+
+It tells the agent of pushes and pull requests, which else polls for them.
 
 \b
 Examples:
