@@ -130,12 +130,12 @@ class Dialog(ModalScreen[Answer | None]):
 
     def _offer_reading(self) -> None:
         """The keys that scroll, where there is something to."""
-        more = "pgdn more  " if any(text.max_scroll_y for text in self.query(VerticalScroll)) else ""
+        more = _more(self.query_one(VerticalScroll))
         self.query_one("Dialog > Vertical", Vertical).border_subtitle = f"{more}{_KEYS}"
 
     def action_read_on(self, pages: int) -> None:
-        for text in self.query(VerticalScroll):
-            text.scroll_relative(y=pages * max(1, text.size.height - 1), animate=False)
+        text = self.query_one(VerticalScroll)
+        text.scroll_relative(y=pages * max(1, text.size.height - 1), animate=False)
 
     def _complete(self, text: str) -> bool:
         asked = self._question
@@ -160,6 +160,10 @@ class Dialog(ModalScreen[Answer | None]):
         words = [field.value.strip() for field in self.query(Input)]
         ticked = frozenset(str(box.id) for box in self.query(Tick) if box.ticked)
         self.dismiss(Answer(str(event.button.id), words[0] if words else "", ticked))
+
+
+def _more(text: VerticalScroll) -> str:
+    return "pgdn more  " if text.max_scroll_y else ""
 
 
 class Pages(ModalScreen[None]):
@@ -190,6 +194,13 @@ class Pages(ModalScreen[None]):
             box.border_title = Text(self._title).markup
             box.border_subtitle = "esc back"
             yield Static(self._text)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._offer_reading)
+
+    def _offer_reading(self) -> None:
+        box = self.query_one(VerticalScroll)
+        box.border_subtitle = f"{_more(box)}esc back"
 
     def action_by(self, lines: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)

@@ -11,6 +11,7 @@ from textual.binding import ActiveBinding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.screen import Screen
 
+from seamless.logtext import word
 from seamless.tui.bars import key_name
 from seamless.tui.dialogs import Pages
 
@@ -41,7 +42,7 @@ def guide(app: SeamlessApp) -> Pages:
     text.append('[keys] name = "key,key".', "bold").append(" The name is the last word of a line above.\n")
     text.append("States: ").append(
         "  ".join(
-            f"{app.viewer().glyph(state)} {state.replace('_', ' ')}"
+            f"{app.viewer().glyph(state)} {word(state)}"
             for state in ("idle", "in_progress", "awaiting_approval", "success", "failure", "skipped", "cancelled")
         )
     )
