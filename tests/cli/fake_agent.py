@@ -55,6 +55,18 @@ def error(code: str, message: str, hint: str | None = None, exit_code: int = 1) 
     return {"error": {"code": code, "message": message, "hint": hint, "exit_code": exit_code}}
 
 
+_VERSION = {
+    "api": 1,
+    "version": "0.1.0",
+    "pid": 7,
+    "ready": True,
+    "config_file": "/c",
+    "config_error": None,
+    "data_dir": "/d",
+    "trouble": [],
+}
+
+
 class FakeAgent:
     """Set `answers[method, path]`; change runs with `move`, which makes the event as the agent would."""
 
@@ -62,7 +74,7 @@ class FakeAgent:
         self.socket = socket
         self.api = "1"
         self.headers: dict[str, str] = {}  # of every answer
-        self.answers: dict[tuple[str, str], Answer | Callable[[], Answer]] = {}
+        self.answers: dict[tuple[str, str], Answer | Callable[[], Answer]] = {("GET", "version"): (200, _VERSION)}
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
         self.runs: dict[str, dict[str, Any]] = {}
         self.logs: dict[tuple[str, str], bytes] = {}

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import typer
@@ -19,7 +19,7 @@ from seamless import __version__
 from seamless.cli.main import app
 
 from .conftest import Seamless
-from .fake_agent import FakeAgent, error, run, stage
+from .fake_agent import Answer, FakeAgent, error, run, stage
 
 pytestmark = pytest.mark.fake
 
@@ -300,22 +300,16 @@ def test_a_bug_is_one_line_and_a_file(agent: FakeAgent, seamless: Seamless, home
 def test_every_reading_command_has_json_as_the_agent_said_it(agent: FakeAgent, seamless: Seamless) -> None:
     found = run(subject="\x1b]0;x\x07 \u202e 日本")
     listed = [found]
-    handshake = {
-        "api": 1,
-        "version": "0.1.0",
-        "pid": 7,
-        "ready": True,
-        "config_file": "/c",
-        "config_error": None,
-        "trouble": [],
-    }
-    agent.answers["GET", "version"] = (200, {**handshake, "data_dir": "/d"})
+    handshake = cast(Answer, agent.answers["GET", "version"])[1]
+    agent.answers["GET", "version"] = (200, {**handshake, "trouble": ["/d has 0 MiB free"]})
     agent.answers["GET", "services/payment"] = (200, {"service": "payment", "parameters": {}, "sources": {}})
     agent.answers["GET", "runs/payment-42"] = (200, found)
     for path in ("status", "services", "runs", "images"):
         agent.answers["GET", path] = (200, listed)
     for arguments in ("status", "service list", "runs payment", "images payment"):
         done = seamless(*arguments.split(), "--json")
+        told = "seamless: no new work is taken: /d has 0 MiB free\n" if arguments == "status" else ""
+        assert done.stderr == told
         assert json.loads(done.stdout) == listed
         assert done.stdout.isascii()
         assert "\x1b" not in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Final
 
 import typer
@@ -25,7 +26,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 def status(context: typer.Context, as_json: AsJson = False) -> None:
     """Show the whole fleet.
 
-    For each service its newest commit, what staging and production run and since when, and what happens now.
+    For each service its newest commit, what staging and production run and since when, and what happens now. A shortage
+    of room, for which no new work is taken, is told on stderr.
 
     \b
     Example:
@@ -33,7 +35,9 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
     """
     session = session_of(context)
     with session.agent() as agent:
-        fleet = agent.status()
+        fleet, trouble = agent.status(), agent.version()["trouble"]
+    for one in trouble:
+        print(f"seamless: no new work is taken: {one}", file=sys.stderr)
     if as_json:
         print_json(fleet)
         return

@@ -32,6 +32,7 @@ class Housekeeper:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._busy = asyncio.Lock()
+        self._stays: set[str] = set()  # what could not be removed the last time, as it was told
 
     async def keep_house(self) -> None:
         """For ever."""
@@ -52,6 +53,7 @@ class Housekeeper:
         """
         found: list[Collected] = []
         turn = Turn(utc_now(), pressed, asked=actor is not None)
+        stays: set[str] = set()
         async with self._busy:
             for find in _FINDERS:
                 async for garbage in find(self._resources, turn):
@@ -59,10 +61,13 @@ class Housekeeper:
                         if dry_run or await garbage.remove():
                             found.append(garbage.told())
                     except (SeamlessError, OSError) as error:
-                        _log.warning("%s %s could not be removed: %s", garbage.kind, garbage.name, error)
+                        stays.add(told := f"{garbage.kind} {garbage.name} could not be removed: {error}")
+                        if told not in self._stays:  # once, and not each hour
+                            _log.warning("%s", told)
                         found.append(
                             garbage.told(kept=error.reason if isinstance(error, SeamlessError) else str(error))
                         )
+            self._stays = self._stays if dry_run else stays
             gone = {one.name for one in found if one.kind in ("run", "log")}  # still there in a dry run
             found += [one for one in await pack_logs(self._resources, dry_run=dry_run) if one.name not in gone]
         counts = Counter(one.kind for one in found if one.kept is None)
