@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from harness.aws import CREDENTIALS, REGION, Moto, serving
 from seamless.aws.sessions import Clouds
 from seamless.config import Aws
+
+from .environment_world import World
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +44,8 @@ def clouds() -> Iterator[Clouds]:
 def access(moto: Moto) -> Aws:
     """`[aws]` that leads to moto."""
     return Aws(region=REGION, endpoint_url=moto.url)
+
+
+@pytest.fixture
+def world(moto: Moto, clouds: Clouds, tmp_path: Path) -> World:
+    return World(moto, clouds, tmp_path)

@@ -28,6 +28,7 @@ from seamless.transitions import DeploymentEvent
 from targets.deploying import Lines, MemoryJournal
 from targets.ecs_playing import DEFINITION
 
+from .environment_world import World, results
 from .test_ecs_moto import Quick
 
 pytestmark = pytest.mark.fake
@@ -170,8 +171,6 @@ def test_images_go_where_the_service_is_unless_aws_says_where(moto: Moto, clouds
 
 
 def test_a_cluster_of_its_own_is_made_in_its_account(moto: Moto, clouds: Clouds, tmp_path: Path) -> None:
-    from .test_environments import World, results
-
     world = World(moto, clouds, tmp_path)
     world.environment = PRODUCTION
     written = config(moto, tmp_path, aws={"region": "eu-north-1", "endpoint_url": moto.url})
