@@ -140,7 +140,6 @@ class LogReader(LogCanvas):
     def describe(self) -> tuple[str, str]:
         """(what is shown, where in it)"""
         parts = []
-        position = self._locator.position_of(self._page.mark)
         if self._filter is not None:
             parts.append(f"&{self._filter.search.name}")
         elif self._searched is not None:
@@ -149,11 +148,11 @@ class LogReader(LogCanvas):
             parts.append("following" if self._following else f"paused  +{self._new} new" if self._new else "paused")
         if self._searcher.progress:
             parts.append(f"{self._searcher.progress}; esc stops")
-            position = None  # its place is needed
         elif self._said:
             parts.append(self._said)
         seen = self._page.in_sight()
         end = seen[-1].next if seen else 0
+        position = None if self._searcher.progress else self._locator.position_of(self._page.mark)
         return "  ".join(parts), where(position, end, self._page.lines.size, self._left)
 
     # Growing

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from textual.binding import BindingType
 
-from seamless.errors import SeamlessError
 from seamless.tui.logkeys import KEYS
 from seamless.tui.loglines import plain_line
 from seamless.tui.logmatches import Matching
@@ -98,22 +97,18 @@ class LogView(LogReader):
 
     def search(self, pattern: str) -> None:
         """Go to the next line in which it is found; "" forgets the last one."""
-        if self._look_for(pattern):
-            self._act(lambda: self._search(1))
 
-    def _look_for(self, pattern: str, name: str | None = None) -> bool:
-        """Mark it in all lines; False when there is nothing to look for."""
-        self._said = ""
-        try:
-            self._searched = Search(pattern, name) if pattern else None
-        except SeamlessError as error:
-            self._said = error.message
-            self._settle()
-            return False
+        async def search() -> None:
+            self._look_for(pattern)
+            await self._search(1)
+
+        self._act(search)
+
+    def _look_for(self, pattern: str, name: str | None = None) -> None:
+        """Mark it in all lines. Raises UsageError."""
+        self._searched = Search(pattern, name) if pattern else None
         self._rows.expression = self._searched and self._searched.expression
         self._rows.forget()
-        self._settle()
-        return self._searched is not None
 
     def action_again(self, direction: int) -> None:
         if self._searched is None:
@@ -124,8 +119,12 @@ class LogView(LogReader):
 
     def action_first_error(self) -> None:
         """The first one; `n` goes on to the next."""
-        if self._look_for(ERRORS, "errors"):
-            self._act(lambda: self._search(1, start=0))
+
+        async def search() -> None:
+            self._look_for(ERRORS, "errors")
+            await self._search(1, start=0)
+
+        self._act(search)
 
     def stop_searching(self) -> bool:
         """Whether there was something to stop."""
@@ -154,14 +153,13 @@ class LogView(LogReader):
 
     def filter(self, pattern: str) -> None:
         """Only lines in which it is found; "" shows all again, at the marked line."""
-        if pattern and not self._look_for(pattern):
-            return
-        search = self._searched if pattern else None
 
         async def change() -> None:
             page = self._page
-            if search is not None:
-                page.source = self._filter = Matching(self._searcher, search, page.lines)
+            if pattern:
+                self._look_for(pattern)
+            if pattern and self._searched is not None:
+                page.source = self._filter = Matching(self._searcher, self._searched, page.lines)
                 page.window = []
                 await self._show_end()
                 return
