@@ -35,6 +35,7 @@ SHARED = frozenset(
         "tomlfile",
         "transitions",
         "wire",
+        "wire_environments",
         "wire_github",
         "wire_logs",
         "wire_plans",

@@ -15,7 +15,7 @@ import pytest
 from agent.storing import with_store
 from harness.aws import REGION, Moto
 from harness.cloudformation import CloudFormation
-from seamless import wire
+from seamless import wire_environments
 from seamless.agent.access import Role
 from seamless.agent.access import require as required
 from seamless.agent.cloud_environments import Environments
@@ -75,20 +75,22 @@ class World:
 
         return with_store(self.folder / "seamless.db", with_environments)
 
-    def plan(self, **asked: Any) -> wire.EnvironmentPlanJSON:
-        return self.play(lambda one, _: one.plan(ANN, self.environment, cast(wire.EnvironmentRequest, asked)))
+    def plan(self, **asked: Any) -> wire_environments.EnvironmentPlanJSON:
+        return self.play(
+            lambda one, _: one.plan(ANN, self.environment, cast(wire_environments.EnvironmentRequest, asked))
+        )
 
-    def up(self, **asked: Any) -> tuple[str, list[wire.StackProgressJSON]]:
+    def up(self, **asked: Any) -> tuple[str, list[wire_environments.StackProgressJSON]]:
         """What it did, and each step of its progress."""
 
-        async def body(one: Environments, _: Store) -> tuple[str, list[wire.StackProgressJSON]]:
-            operation = await one.up(ANN, self.environment, cast(wire.EnvironmentRequest, asked))
+        async def body(one: Environments, _: Store) -> tuple[str, list[wire_environments.StackProgressJSON]]:
+            operation = await one.up(ANN, self.environment, cast(wire_environments.EnvironmentRequest, asked))
             return operation["action"], await followed(one, operation, self.environment)
 
         return self.play(body)
 
-    def down(self) -> list[wire.StackProgressJSON]:
-        async def body(one: Environments, _: Store) -> list[wire.StackProgressJSON]:
+    def down(self) -> list[wire_environments.StackProgressJSON]:
+        async def body(one: Environments, _: Store) -> list[wire_environments.StackProgressJSON]:
             return await followed(one, await one.down(ANN, STAGING, "staging", None, None))
 
         return self.play(body)
@@ -130,8 +132,8 @@ class World:
 
 
 async def followed(
-    one: Environments, operation: wire.StackOperationJSON, environment: Environment = STAGING
-) -> list[wire.StackProgressJSON]:
+    one: Environments, operation: wire_environments.StackOperationJSON, environment: Environment = STAGING
+) -> list[wire_environments.StackProgressJSON]:
     since = datetime.fromisoformat(operation["since"])
     async with asyncio.timeout(60):
         steps = one.follow(environment, operation["stack"]["id"], since, operation["action"], None, None)
@@ -145,7 +147,7 @@ def template_of(world: World) -> dict[str, Any]:
     return found
 
 
-def results(steps: list[wire.StackProgressJSON]) -> wire.StackResultJSON:
+def results(steps: list[wire_environments.StackProgressJSON]) -> wire_environments.StackResultJSON:
     (result,) = [step["result"] for step in steps if "result" in step]
     assert "result" in steps[-1]
     return result

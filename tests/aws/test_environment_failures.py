@@ -9,7 +9,7 @@ import pytest
 
 from harness.aws import Refusal
 from harness.cloudformation import Step
-from seamless import wire
+from seamless import wire_environments
 from seamless.agent.cloud_environments import Environments
 from seamless.agent.store import Store
 from seamless.aws.sessions import Clouds
@@ -83,7 +83,7 @@ def test_aws_in_trouble_is_waited_for_while_a_stack_changes(world: World, monkey
     world.clouds = Clouds()
     world.cloudformation.scripts.append([[], [("seamless-staging", "CREATE_COMPLETE", None)]])
 
-    async def body(one: Environments, _: Store) -> list[wire.StackProgressJSON]:
+    async def body(one: Environments, _: Store) -> list[wire_environments.StackProgressJSON]:
         operation = await one.up(ANN, STAGING, {})
         world.moto.refuse("DescribeStackEvents", Refusal("Throttling"), Refusal("InternalFailure", status=500))
         return await followed(one, operation)

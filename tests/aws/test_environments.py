@@ -8,7 +8,7 @@ import json
 import pytest
 
 from harness.aws import REGION, Refusal
-from seamless import wire
+from seamless import wire_environments
 from seamless.agent.cloud_environments import Environments
 from seamless.agent.store import Store
 from seamless.errors import ForbiddenError
@@ -147,7 +147,7 @@ def test_a_large_environment_goes_through_a_bucket(world: World) -> None:
 
 
 def test_what_is_there_is_shown(world: World) -> None:
-    def show() -> wire.EnvironmentJSON:
+    def show() -> wire_environments.EnvironmentJSON:
         return world.play(lambda one, _: one.show(STAGING, None, None))
 
     nothing = show()

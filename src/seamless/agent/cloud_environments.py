@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from seamless import wire
+from seamless import wire_environments
 from seamless.agent.access import Role
 from seamless.agent.environment_facts import ecs_name, find_place, services_here, total_cost, wanted_facts
 from seamless.agent.operations import Operations
@@ -65,7 +65,9 @@ class Environments:
 
     # -- looking
 
-    async def show(self, environment: Environment, region: str | None, cluster: str | None) -> wire.EnvironmentJSON:
+    async def show(
+        self, environment: Environment, region: str | None, cluster: str | None
+    ) -> wire_environments.EnvironmentJSON:
         """The environment as it is in AWS now. Raises SeamlessError when AWS cannot be asked."""
         place = await self._look(environment, region, cluster)
         config = self._resources.config()
@@ -87,8 +89,8 @@ class Environments:
         }
 
     async def plan(
-        self, actor: Actor, environment: Environment, asked: wire.EnvironmentRequest
-    ) -> wire.EnvironmentPlanJSON:
+        self, actor: Actor, environment: Environment, asked: wire_environments.EnvironmentRequest
+    ) -> wire_environments.EnvironmentPlanJSON:
         """What `up` would do. Everything that can be known to be wrong is refused here; nothing is changed."""
         self._operations.require(actor, Role.ADMIN, f"make the environment {environment}")
         place = await self._look(environment, asked.get("region"), asked.get("cluster"))
@@ -97,8 +99,8 @@ class Environments:
     # -- changing
 
     async def up(
-        self, actor: Actor, environment: Environment, asked: wire.EnvironmentRequest
-    ) -> wire.StackOperationJSON:
+        self, actor: Actor, environment: Environment, asked: wire_environments.EnvironmentRequest
+    ) -> wire_environments.StackOperationJSON:
         """Begins what was planned. Raises RefusedError when the plan that was confirmed is not this one."""
         self._operations.require(actor, Role.ADMIN, f"make the environment {environment}")
         place = await self._look(environment, asked.get("region"), asked.get("cluster"))
@@ -123,7 +125,7 @@ class Environments:
 
     async def down(
         self, actor: Actor, environment: Environment, name: str, region: str | None, cluster: str | None
-    ) -> wire.StackOperationJSON:
+    ) -> wire_environments.StackOperationJSON:
         """Begins to delete the stack. Raises RefusedError when something lives on it that it does not own."""
         self._operations.require(actor, Role.ADMIN, f"take the environment {environment} down")
         if name != environment:
@@ -158,7 +160,7 @@ class Environments:
         action: str,
         region: str | None,
         cluster: str | None,
-    ) -> AsyncIterator[wire.StackProgressJSON]:
+    ) -> AsyncIterator[wire_environments.StackProgressJSON]:
         """What happens to a stack, until it has come to rest; an error as the last line, since the answer has begun."""
         failures: list[str] = []
         try:
@@ -212,8 +214,8 @@ class Environments:
         return _Place(environment, account, region, where.cluster, services, stacks, stack, template, known)
 
     async def _planned(
-        self, place: _Place, asked: wire.EnvironmentRequest
-    ) -> tuple[wire.EnvironmentPlanJSON, dict[str, Any]]:
+        self, place: _Place, asked: wire_environments.EnvironmentRequest
+    ) -> tuple[wire_environments.EnvironmentPlanJSON, dict[str, Any]]:
         await self._refuse_what_cannot_change(place)
         network = await _network(place, asked)
         config = self._resources.config()
@@ -237,7 +239,7 @@ class Environments:
         changes = difference(place.template, template)
         action = "create" if place.stack is None else "change" if changes else "nothing"
         body = rendered_body(template)
-        plan: wire.EnvironmentPlanJSON = {
+        plan: wire_environments.EnvironmentPlanJSON = {
             "environment": place.environment,
             "region": place.region,
             "cluster": place.cluster,
@@ -313,7 +315,7 @@ class Environments:
         await self._resources.store.events.add("action", name, actor=actor.name, origin=actor.origin, data=data)
 
 
-async def _network(place: _Place, asked: wire.EnvironmentRequest) -> Network:
+async def _network(place: _Place, asked: wire_environments.EnvironmentRequest) -> Network:
     vpc, subnets = asked.get("vpc"), asked.get("subnets") or []
     known = place.known
     if known is None:
@@ -356,7 +358,7 @@ def _busy(stack: Stack, environment: Environment) -> RefusedError:
     )
 
 
-def _stack_json(stack: Stack) -> wire.StackJSON:
+def _stack_json(stack: Stack) -> wire_environments.StackJSON:
     return {
         "id": stack.id,
         "name": stack.name,
@@ -366,7 +368,7 @@ def _stack_json(stack: Stack) -> wire.StackJSON:
     }
 
 
-def _event_json(event: StackEvent) -> wire.StackEventJSON:
+def _event_json(event: StackEvent) -> wire_environments.StackEventJSON:
     return {
         "at": to_time(event.at),
         "resource": event.resource,

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any, Final, cast
 
-from seamless import wire
+from seamless import wire_environments
 from seamless.aws.facts import Facts, ServiceFacts, default_memory
 from seamless.aws.fargate import Architecture, monthly_cost, size_problem
 from seamless.aws.network import Network
@@ -20,7 +20,7 @@ def wanted_facts(
     environment: Environment,
     region: str,
     cluster: str,
-    asked: wire.EnvironmentRequest,
+    asked: wire_environments.EnvironmentRequest,
     known: Facts | None,
     network: Network,
     config: Config,
@@ -82,7 +82,7 @@ def find_place(environment: Environment, region: str | None, cluster: str | None
 
 def _services(
     environment: Environment,
-    asked: wire.EnvironmentRequest,
+    asked: wire_environments.EnvironmentRequest,
     known: Facts | None,
     config: Config,
     here: Mapping[str, str | None],
@@ -164,7 +164,7 @@ def _without_version(parameter: str) -> str:
     return f"{head}{colon}{name.partition(':')[0]}"
 
 
-def _as_wished(service: ServiceFacts, wish: wire.ServiceFactsRequest) -> ServiceFacts:
+def _as_wished(service: ServiceFacts, wish: wire_environments.ServiceFactsRequest) -> ServiceFacts:
     changed = dataclasses.replace(service, **cast(Mapping[str, Any], wish))
     if "cpu" in wish and "memory" not in wish and size_problem(changed.cpu, changed.memory) is not None:
         changed = dataclasses.replace(changed, memory=default_memory(changed.cpu))

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from fastapi import Depends, FastAPI, Response
 from fastapi.responses import StreamingResponse
 
-from seamless import wire
+from seamless import wire_environments
 from seamless.agent.cloud_environments import Environments
 from seamless.agent.peer import peer
 from seamless.model import Actor, Environment
@@ -22,21 +22,25 @@ def add_environments(app: FastAPI, environments: Environments) -> None:
     @app.get("/v1/environments/{environment}")
     async def show(
         environment: Environment, region: str | None = None, cluster: str | None = None
-    ) -> wire.EnvironmentJSON:
+    ) -> wire_environments.EnvironmentJSON:
         return await environments.show(environment, region, cluster)
 
     @app.post("/v1/environments/{environment}/plan")
-    async def plan(actor: Peer, environment: Environment, asked: wire.EnvironmentRequest) -> wire.EnvironmentPlanJSON:
+    async def plan(
+        actor: Peer, environment: Environment, asked: wire_environments.EnvironmentRequest
+    ) -> wire_environments.EnvironmentPlanJSON:
         return await environments.plan(actor, environment, asked)
 
     @app.post("/v1/environments/{environment}/up", status_code=202)
-    async def up(actor: Peer, environment: Environment, asked: wire.EnvironmentRequest) -> wire.StackOperationJSON:
+    async def up(
+        actor: Peer, environment: Environment, asked: wire_environments.EnvironmentRequest
+    ) -> wire_environments.StackOperationJSON:
         return await environments.up(actor, environment, asked)
 
     @app.post("/v1/environments/{environment}/down", status_code=202)
     async def down(
-        actor: Peer, environment: Environment, asked: wire.EnvironmentDownRequest
-    ) -> wire.StackOperationJSON:
+        actor: Peer, environment: Environment, asked: wire_environments.EnvironmentDownRequest
+    ) -> wire_environments.StackOperationJSON:
         name, region, cluster = asked["name"], asked.get("region"), asked.get("cluster")
         return await environments.down(actor, environment, name, region, cluster)
 

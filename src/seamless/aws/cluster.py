@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from seamless.aws.errors import AwsError
 from seamless.aws.sessions import Account
-from seamless.wire import EnvironmentServiceJSON
+from seamless.wire_environments import EnvironmentServiceJSON
 
 _DESCRIBED_MAX: Final = 10  # services of one DescribeServices
 

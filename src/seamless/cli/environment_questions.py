@@ -11,7 +11,7 @@ from seamless.config.values import AWS_REGION, TARGET_GROUP_ARN
 
 if TYPE_CHECKING:
     from seamless.client import Client
-    from seamless.wire import ServiceFactsRequest, TaskSizeJSON
+    from seamless.wire_environments import ServiceFactsRequest, TaskSizeJSON
 
 _PORT_MAX: Final = 65535
 _TASKS_MAX: Final = 5000  # of one service of ECS

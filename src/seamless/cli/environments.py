@@ -13,7 +13,7 @@ from seamless.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from seamless.client import Client
-    from seamless.wire import (
+    from seamless.wire_environments import (
         EnvironmentJSON,
         EnvironmentPlanJSON,
         EnvironmentRequest,

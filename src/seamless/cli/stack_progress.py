@@ -13,7 +13,7 @@ from seamless.rendering.environments import event_line, resource_lines, result_l
 from seamless.rendering.runs import Viewer
 
 if TYPE_CHECKING:
-    from seamless.wire import StackEventJSON, StackProgressJSON
+    from seamless.wire_environments import StackEventJSON, StackProgressJSON
 
 
 def show_progress(session: Session, name: str, action: str, steps: Iterable[StackProgressJSON]) -> int:

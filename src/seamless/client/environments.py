@@ -13,7 +13,7 @@ from seamless.errors import UnavailableError
 if TYPE_CHECKING:
     import httpx
 
-    from seamless.wire import (
+    from seamless.wire_environments import (
         EnvironmentJSON,
         EnvironmentPlanJSON,
         EnvironmentRequest,

@@ -16,7 +16,7 @@ from seamless.rendering.runs import Viewer
 from seamless.rendering.tables import table
 
 if TYPE_CHECKING:
-    from seamless.wire import EnvironmentJSON, EnvironmentPlanJSON, StackEventJSON, StackResultJSON
+    from seamless.wire_environments import EnvironmentJSON, EnvironmentPlanJSON, StackEventJSON, StackResultJSON
 
 _KINDS: Final = {  # CloudFormation's type -> (one, several)
     "AWS::ECS::Cluster": ("cluster", "clusters"),
