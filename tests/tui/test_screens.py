@@ -398,6 +398,27 @@ def test_a_log_is_saved(shop: FakeAgent, tmp_path: Path) -> None:
     assert (tmp_path / "payment-43-unit_test.log").read_bytes() == shop.logs["payment-43", "unit_test"]
 
 
+def test_ctrl_c_leaves_what_is_in_front_and_then_the_program(shop: FakeAgent) -> None:
+    async def main() -> None:
+        async with in_front_of(shop) as user:
+            await user.press("H")
+            await user.sees("Put gateway on hold?")
+            await user.press("x", "ctrl+c")
+            await user.sees("5 services", gone="Put gateway on hold?")
+            await user.press("slash", "g", "ctrl+c")
+            await user.sees("5 services", "inventory", gone="/ g")
+            await user.press("question_mark")
+            await user.sees("Approve")
+            await user.press("ctrl+c")
+            await user.sees("5 services", gone="Help")
+            assert user.app.return_code is None
+            await user.press("ctrl+c")
+            assert user.app.return_code == 0
+
+    asyncio.run(main())
+    assert posted(shop) == []
+
+
 def test_what_is_typed_before_a_field_is_there_is_for_the_field(shop: FakeAgent) -> None:
     async def main() -> None:
         async with in_front_of(shop) as user:

@@ -86,6 +86,7 @@ class Dialog(ModalScreen[Answer | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Cancel", id="dialog_cancel"),
+        Binding("ctrl+c", "dismiss(None)", "Cancel", show=False, priority=True),  # a field would copy by it
         Binding("right,down", "app.focus_next", "Next", show=False),
         Binding("left,up", "app.focus_previous", "Previous", show=False),
         Binding("ctrl+d,pagedown,j", "read_on(1)", "Read on", show=False, id="dialog_down"),
@@ -175,7 +176,7 @@ class Pages(ModalScreen[None]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,enter,question_mark", "dismiss", "Back", id="page_back"),
+        Binding("escape,q,enter,question_mark,ctrl+c", "dismiss", "Back", id="page_back"),
         Binding("j,down", "by(1)", "Down", show=False),
         Binding("k,up", "by(-1)", "Up", show=False),
         Binding("ctrl+d,pagedown,space", "by(10)", "Page down", show=False),

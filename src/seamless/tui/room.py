@@ -35,7 +35,10 @@ class Prompt(Horizontal):
     Prompt Input:focus { border: none; }
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Leave", show=False),
+        Binding("ctrl+c", "leave", "Leave", show=False, priority=True),  # the field would copy by it
+    ]
 
     def __init__(self) -> None:
         super().__init__()
