@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -38,11 +39,9 @@ class ProjectContainer:
 
 async def find_containers(project: str) -> list[ProjectContainer]:
     """All of them, running or not. Raises InterruptedStageError when the engine does not tell."""
-    try:
+    with _interrupted_without_engine():
         listing = await find_objects("containers/json", {"label": [f"{LABEL_PROJECT}={project}"]})
         answers = await asyncio.gather(*(ask_engine("GET", f"/containers/{one['Id']}/json") for one in listing))
-    except UnavailableError as error:
-        raise InterruptedStageError(f"the engine went away: {error.message}") from error
     return [_read(answer.body) for answer in answers if answer.status == HTTPStatus.OK]  # the others have gone
 
 
@@ -57,7 +56,7 @@ async def join_networks(
     """
     if len(container.networks) >= len(attachments):
         return
-    try:
+    with _interrupted_without_engine():
         networks = await find_objects("networks", {"label": [f"{LABEL_PROJECT}={project}"]})
         for network in networks:
             name = network["Labels"][_LABEL_NETWORK]
@@ -65,6 +64,12 @@ async def join_networks(
                 aliases = [container.service, *listed((attachments[name] or {}).get("aliases"))]
                 body = {"Container": container.id, "EndpointConfig": {"Aliases": aliases}}
                 _require_ok(await ask_engine("POST", f"/networks/{network['Id']}/connect", body=body), name)
+
+
+@contextmanager
+def _interrupted_without_engine() -> Iterator[None]:
+    try:
+        yield
     except UnavailableError as error:
         raise InterruptedStageError(f"the engine went away: {error.message}") from error
 
