@@ -251,6 +251,19 @@ def test_the_configuration_is_read_alike_by_those_who_need_only_its_socket(
     assert said.rpartition(": ")[2] in checked.stdout or code == 3
 
 
+@pytest.mark.skipif(Path("/etc/seamless/config.toml").exists(), reason="this host has a configuration")
+def test_doctor_looks_at_the_host_also_without_a_configuration(seamless: Seamless, home: Path) -> None:
+    for content, said in ((None, "there is no configuration"), ("[agent\n", "seamless.toml: line 1")):
+        if content is not None:
+            (home / "seamless.toml").write_text(content)
+        done = seamless("doctor", "--json")
+        found = {one["subject"]: one for one in json.loads(done.stdout)}
+        assert done.returncode == 1
+        assert found["configuration"]["what"].startswith(said)
+        assert found["configuration"]["mend"]
+        assert {"git", "disk", "engine"} <= set(found)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_configuration_that_is_closed_is_told_like_any_other_fault(seamless: Seamless, home: Path) -> None:
     (home / "closed.toml").touch(0)

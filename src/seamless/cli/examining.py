@@ -105,7 +105,7 @@ def _examine_here(session: Session) -> list[FindingJSON]:
         config, wrong = load_config(session.config_file), []
     except ConfigError as error:
         config = config_from({}, Path("seamless.toml"))
-        wrong = [findings.failed("configuration", error, mend=f"edit {session.config_file}")]
+        wrong = [findings.failed("configuration", error, mend="edit that file, then seamless check")]
     return [_json(finding) for finding in [*wrong, *asyncio.run(examine(config))]]
 
 
