@@ -259,6 +259,21 @@ def test_events_say_who_did_what_in_words_that_users_know(shop: FakeAgent) -> No
     asyncio.run(main())
 
 
+def test_events_that_nobody_looks_at_are_asked_for_again_when_somebody_does(shop: FakeAgent) -> None:
+    async def main() -> None:
+        async with in_front_of(shop) as user:
+            await to_events(user)
+            await user.sees("nothing has happened yet")
+            for _ in range(1001):
+                shop.move("search-9", "in_progress", stage="unit_test")
+            await user.until(lambda screen: screen.split("\n")[0].endswith(" 800+"))
+            for count in (" 1000+", " 1001"):
+                await user.press("G")
+                await user.until(lambda screen, count=count: screen.split("\n")[0].endswith(count))  # type: ignore[misc]
+
+    asyncio.run(main())
+
+
 def test_a_shell_is_refused_on_the_screen_where_nothing_failed(
     shop: FakeAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _COALESCE_S: Final = 0.05
 _PAGE: Final = 200
-_MOST: Final = 10_000  # events that are held; older ones are asked for again
+_MOST: Final = 1000  # events that are held while nobody looks at older ones
 _NEWEST: Final = 2**62
 
 _WORDS: Final = {
@@ -148,8 +148,8 @@ class HistoryRoom(ListRoom):
         newest = self._events[0]["id"] if self._events else 0
         if event["id"] > newest and self._is_wanted(event):
             self._events.insert(0, event)
-            if len(self._events) > _MOST:
-                self._events, self._no_older = self._events[:-_PAGE], False
+            if len(self._events) > _MOST and self.listing.cursor < _PAGE:
+                self._events, self._no_older = self._events[: _MOST - _PAGE], False
             self._show_soon.ask()
 
     def action_audit(self) -> None:
