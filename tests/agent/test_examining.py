@@ -13,9 +13,12 @@ from harness.repositories import Repository
 from seamless.agent import doctor
 from seamless.agent.checking import Checker
 from seamless.agent.doctor import examine
-from seamless.config import load_config
+from seamless.config import config_from, load_config
+from seamless.errors import UnavailableError
+from seamless.executors.engine import Engine
 from seamless.findings import Finding
 from seamless.forges.git import GitForge
+from seamless.paths import SYSTEM_CONFIG
 from seamless.secretrefs import SecretUnreadableError
 
 COMPOSE = "services:\n  tests:\n    image: {image}\n  db:\n    image: {image}\n"
@@ -130,6 +133,21 @@ def test_what_lies_elsewhere_is_looked_at_too(
     assert "services.db.privileged" in said["services.compose.integration_test.compose_file"][1]
     assert said["services.tester.integration_test.test_service"][1] == "c.yml has no service none; it has db, tests"
     assert said["services.gone.repo"][0] == "error"
+
+
+@pytest.mark.parametrize(("file", "level"), [(SYSTEM_CONFIG, "not_checked"), (Path("/home/a/c.toml"), "error")])
+def test_nobody_is_sent_to_the_group_docker_where_the_agent_is_a_user_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, file: Path, level: str
+) -> None:
+    async def closed(*_: object) -> None:
+        raise UnavailableError(
+            "this user may not open it", hint="add the user to the group docker"
+        ) from PermissionError
+
+    monkeypatch.setattr(Engine, "connect", closed)
+    (finding,) = asyncio.run(doctor._engine(config_from({}, file)))
+    assert finding.level == level
+    assert ("docker" in str(finding.mend)) == (level == "error")
 
 
 @pytest.mark.parametrize(

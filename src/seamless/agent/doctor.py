@@ -18,6 +18,7 @@ from seamless.executors.builder import Version, compose_cli, docker_cli, read_ve
 from seamless.executors.engine import Engine
 from seamless.executors.lookup import facts
 from seamless.findings import Finding
+from seamless.paths import SYSTEM_CONFIG
 from seamless.programs import Program, ProgramTimeoutError, base_environment, capture
 
 _OLDEST_ENGINE: Final = (20, 10)
@@ -42,7 +43,7 @@ Examination = Callable[[], Awaitable[Sequence[Finding]]]
 async def examine(config: Config, more: Sequence[Examination] = ()) -> list[Finding]:
     """Every finding about this host, as this process's user sees it. Raises nothing."""
     parts: list[Examination] = [
-        _engine,
+        lambda: _engine(config),
         _builder,
         _compose,
         _git,
@@ -61,10 +62,13 @@ async def _safely(part: Examination) -> Sequence[Finding]:
         return [findings.failed("doctor", error, mend="see the agent's log")]
 
 
-async def _engine() -> Sequence[Finding]:
+async def _engine(config: Config) -> Sequence[Finding]:
     try:
         engine = await Engine.connect()
     except SeamlessError as error:
+        if isinstance(error.__cause__, PermissionError) and config.file == SYSTEM_CONFIG:
+            # The agent is a user of its own there, and people need no group that is root's equal.
+            return [findings.not_checked("engine", f"{error.message}, and need not", "sudo seamless doctor")]
         return [findings.failed("engine", error, mend="start it: sudo systemctl start docker")]
     try:
         known = await facts(engine)

@@ -104,7 +104,8 @@ def _examine_here(session: Session) -> list[FindingJSON]:
     try:
         config, wrong = load_config(session.config_file), []
     except ConfigError as error:
-        config = config_from({}, Path("seamless.toml"))
+        closed = isinstance(error.__cause__, PermissionError)  # of the host, to one who is not in its group yet
+        config = config_from({}, session.config_file if closed else Path("seamless.toml"))
         wrong = [findings.failed("configuration", error, mend="edit that file, then seamless check")]
     return [_json(finding) for finding in [*wrong, *asyncio.run(examine(config))]]
 
