@@ -87,8 +87,7 @@ class FleetRoom(ListRoom):
         services = "1 service" if len(fleet) == 1 else f"{len(fleet)} services"
         listing = self.listing
         where = f"{listing.cursor + 1}/{len(listing.shown)}" if listing.shown else ""
-        shown = f'"{listing.pattern}"  ' if listing.pattern else ""
-        self.query_one(TitleBar).show(Text("  ".join(["Seamless", services, *words])), f"{shown}{where}")
+        self.query_one(TitleBar).show(Text("  ".join(["Seamless", services, *words])), where)
 
     @on(Listing.Chosen)
     def _open(self, event: Listing.Chosen) -> None:

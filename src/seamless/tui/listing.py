@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
@@ -129,6 +130,7 @@ class Listing(Widget, can_focus=True):
         """Only rows in which each word of `pattern` occurs."""
         self._pattern = pattern
         self._arrange()
+        self.refresh(Region(0, 0, self.size.width, 1))
 
     def go_to(self, key: str) -> None:
         for number, row in enumerate(self.shown):
@@ -187,7 +189,7 @@ class Listing(Widget, can_focus=True):
         number = self._top + y - 1
         base = self.rich_style
         if y == 0:
-            return _strip(self._head, width, base + _HEAD)
+            return _strip(self._headline(width), width, base + _HEAD)
         if number < len(self._lines):
             if self._is_cursor(number):
                 # One bar: reversed, the colours of its cells would be a patchwork; glyph and word tell the states.
@@ -198,6 +200,15 @@ class Listing(Widget, can_focus=True):
             none = "asking the agent …" if self.waiting else none
             return _strip(Text(f" {none}", "dim"), width, base)
         return Strip.blank(width, base)
+
+    def _headline(self, width: int) -> Text:
+        """The columns' titles; of a list that is filtered also by what, and how much of it that leaves."""
+        if not self._pattern:
+            return self._head
+        told = f'  "{self._pattern}" {len(self.shown)} of {len(self._rows)} '
+        head = self._head.copy()
+        head.truncate(max(0, width - cell_len(told)), pad=True)
+        return head.append(told)
 
     def _is_cursor(self, number: int) -> bool:
         return number == self.cursor and self.has_focus
