@@ -62,7 +62,7 @@ CASES: list[tuple[str, dict[str, str], dict[str, Any]]] = [
         {"pyproject.toml": PYPROJECT, "tests/test_a.py": ""},
         {
             "image": "python:3.11",
-            "install": "python -m venv .venv\n.venv/bin/pip install -e '.[dev]'",
+            "install": "python -m venv .venv\n.venv/bin/pip install -e '.[dev]' ruff",
             "code_quality": ".venv/bin/python -m ruff check .\n.venv/bin/python -m mypy .",
             "unit_test": ".venv/bin/python -m pytest --junitxml=reports/unit.xml",
             "junit": ["reports/unit.xml"],
@@ -76,6 +76,27 @@ CASES: list[tuple[str, dict[str, str], dict[str, Any]]] = [
             "code_quality": ".venv/bin/python -m flake8",
             "unit_test": ".venv/bin/python -m unittest discover",
         },
+    ),
+    (
+        "tools that nothing installs",
+        {
+            "pyproject.toml": '[project]\nname = "x"\n[tool.ruff]\n[dependency-groups]\ndev = ["pytest"]\n',
+            "tests/test_a.py": "",
+        },
+        {
+            "install": "python -m venv .venv\n.venv/bin/pip install -e . ruff pytest",
+            "unit_test": ".venv/bin/python -m pytest --junitxml=reports/unit.xml",
+        },
+    ),
+    (
+        "a script with tests",
+        {"pyproject.toml": "[tool.ruff]\n", "conftest.py": ""},
+        {"install": "python -m venv .venv\n.venv/bin/pip install ruff pytest"},
+    ),
+    (
+        "requirements without pytest",
+        {"requirements.txt": "flask\n", "conftest.py": ""},
+        {"install": "python -m venv .venv\n.venv/bin/pip install -r requirements.txt pytest"},
     ),
     (
         "poetry",

@@ -81,25 +81,24 @@ def python(files: Files) -> Iterator[Suggestion]:
     )
     why = ".python-version" if asked else "the oldest that pyproject.toml allows" if floor else "a current one"
     yield Suggestion("image", f"python:{asked or floor or _PYTHON}", why)
-    install, reason = _python_install(files, project)
-    yield Suggestion("install", install, reason)
-    yield Suggestion("caches", ["/root/.cache"], "what pip and its like fetched")
     wanted = _python_requirements(files, project)
     checks = [
-        f".venv/bin/python -m {tool}"
+        tool
         for tool, configured in (
             ("ruff check .", "ruff.toml" in files or at(project, "tool", "ruff") is not None),
             ("flake8", ".flake8" in files),
             ("mypy .", files.first("mypy.ini", ".mypy.ini") or at(project, "tool", "mypy") is not None),
         )
-        if configured or re.search(rf"(?m)^{tool.split()[0]}\b", wanted)
+        if configured or _names(wanted, tool.split()[0])
     ]
+    tools = [check.split()[0] for check in checks]
+    pytest = _names(wanted, "pytest") or at(project, "tool", "pytest") or files.first("pytest.ini", "conftest.py")
+    install, reason = _python_install(files, project, [*tools, *(["pytest"] if pytest else [])])
+    yield Suggestion("install", install, reason)
+    yield Suggestion("caches", ["/root/.cache"], "what pip and its like fetched")
     if checks:
-        tools = ", ".join(check.split()[2] for check in checks)
-        yield Suggestion("code_quality", "\n".join(checks), f"configured, or among the requirements: {tools}")
-    pytest = (
-        re.search(r"(?m)^pytest\b", wanted) or at(project, "tool", "pytest") or files.first("pytest.ini", "conftest.py")
-    )
+        script = "\n".join(f".venv/bin/python -m {check}" for check in checks)
+        yield Suggestion("code_quality", script, f"configured, or among the requirements: {', '.join(tools)}")
     if pytest:
         yield Suggestion("unit_test", ".venv/bin/python -m pytest --junitxml=reports/unit.xml", "pytest is used")
         yield Suggestion("junit", ["reports/unit.xml"], "pytest writes it")
@@ -107,8 +106,12 @@ def python(files: Files) -> Iterator[Suggestion]:
         yield Suggestion("unit_test", ".venv/bin/python -m unittest discover", "there are tests, and no pytest")
 
 
-def _python_install(files: Files, project: dict[str, Any]) -> tuple[str, str]:
-    """Into .venv, which later stages see."""
+def _names(requirements: str, tool: str) -> bool:
+    return re.search(rf"(?m)^{tool}\b", requirements) is not None
+
+
+def _python_install(files: Files, project: dict[str, Any], tools: Sequence[str]) -> tuple[str, str]:
+    """Into .venv, which later stages see; with the tools that the checks need."""
     make = "python -m venv .venv\n"
     if "uv.lock" in files:
         return f"{make}pip install uv\nuv sync --frozen --all-extras --all-groups", "uv.lock"
@@ -124,12 +127,30 @@ def _python_install(files: Files, project: dict[str, Any]) -> tuple[str, str]:
     )
     if required:
         named = " ".join(f"-r {path}" for path in required)
-        return f"{make}.venv/bin/pip install {named}", ", ".join(required)
+        more, why = _missing(tools, "\n".join(files.text(path) for path in required))
+        return f"{make}.venv/bin/pip install {named}{more}", f"{', '.join(required)}{why}"
     extras = [name for name in ("dev", "test", "tests") if at(project, "project", "optional-dependencies", name)]
     if "pyproject.toml" in files and "project" not in project and "build-system" not in project:
-        return make.strip(), "pyproject.toml describes no package"
+        more, why = _missing(tools, "")
+        install = f"{make}.venv/bin/pip install{more}" if more else make.strip()
+        return install, f"pyproject.toml describes no package{why}"
     named = f"'.[{','.join(extras)}]'" if extras else "."
-    return f"{make}.venv/bin/pip install -e {named}", f"its extras: {', '.join(extras)}" if extras else "a package"
+    required = [*_listed(project, "dependencies"), *table_at(project, "tool", "poetry", "dependencies")]
+    required += [item for extra in extras for item in _listed(project, "optional-dependencies", extra)]
+    more, why = _missing(tools, "\n".join(required))
+    what = f"its extras: {', '.join(extras)}" if extras else "a package"
+    return f"{make}.venv/bin/pip install -e {named}{more}", f"{what}{why}"
+
+
+def _listed(project: dict[str, Any], *keys: str) -> list[str]:
+    found = at(project, "project", *keys)
+    return [str(item) for item in found] if isinstance(found, list) else []
+
+
+def _missing(tools: Sequence[str], required: str) -> tuple[str, str]:
+    """What pip is to install beside, as the end of its command, and of the reason."""
+    missing = [tool for tool in tools if not _names(required, tool)]
+    return "".join(f" {tool}" for tool in missing), f"; without {', '.join(missing)}" if missing else ""
 
 
 def _python_requirements(files: Files, project: dict[str, Any]) -> str:
