@@ -446,8 +446,11 @@ def test_what_is_typed_before_a_field_is_there_is_for_the_field(shop: FakeAgent)
             user.type_at_once("slash", *"qu/x")
             await user.sees("/ qu/x")
             await user.press("escape")
-            user.type_at_once("s", *"aqE")
-            await user.sees("save to search-9-unit_test.logaqE")
+            user.type_at_once("ampersand", *"aqE")
+            await user.sees("& aqE")
+            await user.press("escape")
+            user.type_at_once("3", "s")  # in their order: what is saved is what is shown
+            await user.sees("save to search-9-build.log")
 
     asyncio.run(main())
     assert posted(shop) == []

@@ -159,6 +159,12 @@ def test_keys_act_in_a_flood(agent: Agent, new_repository: Callable[[str], Repos
             await user.press("G")
             await user.sees("following", gone="the first line")
             assert size() > before  # it went on all the while
+            await user.press("ampersand")
+            await user.type("first|nowhere")
+            await user.press("enter")
+            await user.sees("▌the first line", "following", gone="goes on and on")
+            await user.press("escape")
+            await user.sees("following", "goes on and on", gone="the first line")
 
     asyncio.run(main())
     agent.client.cancel("web-1", "enough")

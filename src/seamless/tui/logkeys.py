@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from textual.binding import Binding, BindingType
 
-# What opens a field is done before the next key is looked at, so that this one is for the field.
+# What opens a field is done before the next key is looked at, so that this one is for the field. Only where it does not
+# matter that such a key overtakes those before it, which their widget has still to do.
 KEYS: list[BindingType] = [
     Binding("slash", "screen.log_search", "Search", id="log_search", priority=True),
     Binding("ampersand", "screen.log_filter", "Filter", id="log_filter", priority=True),
@@ -15,7 +16,7 @@ KEYS: list[BindingType] = [
     Binding("colon", "screen.log_line", "To a line", show=False, id="log_line", priority=True),
     Binding("f", "follow", "Follow/pause", show=False, id="log_follow"),
     Binding("w", "wrap", "Wrap", show=False, id="log_wrap"),
-    Binding("s", "screen.log_save", "Save to a file", show=False, id="log_save", priority=True),
+    Binding("s", "screen.log_save", "Save to a file", show=False, id="log_save"),
     Binding("y", "copy_line", "Copy line", show=False, id="log_copy"),
     Binding("j,down", "move(1)", "Down", show=False, id="log_down"),
     Binding("k,up", "move(-1)", "Up", show=False, id="log_up"),
