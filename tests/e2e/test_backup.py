@@ -50,6 +50,9 @@ def test_backup_of_a_live_agent_and_restore(shop: Shop, tmp_path: Path) -> None:
     shutil.rmtree(agent.data_dir)
     done = agent.cli("restore", str(file))
     assert done.returncode == 0, done.stderr
+    left = agent.data_dir / "work/backup-0123456789abcdef.db"  # by an agent that died while it made one
+    left.parent.mkdir(exist_ok=True)
+    left.touch()
     agent.start(SHOP_TOKEN=SECRET)
     assert "begun" in agent.read_log("web-1", "unit_test")
     lost = agent.wait_run("web-2", ["cancelled"])
@@ -64,4 +67,5 @@ def test_backup_of_a_live_agent_and_restore(shop: Shop, tmp_path: Path) -> None:
         "restore",
     ]
     assert not (agent.data_dir / "restored.json").exists()
+    assert not left.exists()
     assert oct(os.stat(file).st_mode & 0o777) == "0o600"

@@ -298,7 +298,10 @@ def check_whole(data_dir: Path) -> None:
 
 
 async def settle(store: Store, data_dir: Path) -> None:
-    """After a restore: what was under way then is not any more, and checkouts and caches are not there."""
+    """After a restore: what was under way then is not any more, and checkouts and caches are not there. After an agent
+    that died while it made a backup: its copy of the database goes."""
+    for left in (data_dir / "work").glob("backup-*"):
+        left.unlink(missing_ok=True)
     marker = data_dir / RESTORED
     if not marker.exists():
         return
