@@ -66,7 +66,7 @@ class Matching:
         return self._found[max(0, last - count) : last]
 
     async def catch_up(self) -> None:
-        """Know the log's end, which may have moved on. Raises StoppedError."""
+        """Know the log's end, which may have moved on."""
         end = self._lines.size
         if self._high + _NEAR < end:
             self._begin_at(end)
@@ -76,7 +76,7 @@ class Matching:
                 self._add_later(answer)
                 return self._high >= end
 
-            await self._look(self._high, _AT_ONCE, take, backwards=False)
+            await self._look(self._high, _AT_ONCE, take, backwards=False, quietly=True)
 
     async def look_back(self) -> None:
         """For a moment, further back than is known."""
@@ -86,9 +86,17 @@ class Matching:
         """The last ones that are known, at most `count`."""
         return self._found[-count:]
 
-    async def _look(self, start: int, count: int, take: Callable[[LogSearchJSON], bool], *, backwards: bool) -> None:
+    async def _look(
+        self,
+        start: int,
+        count: int,
+        take: Callable[[LogSearchJSON], bool],
+        *,
+        backwards: bool,
+        quietly: bool = False,
+    ) -> None:
         limit = max(_AT_ONCE, count)
-        await self._searcher.look(self.search, start, backwards=backwards, limit=limit, take=take)
+        await self._searcher.look(self.search, start, backwards=backwards, limit=limit, take=take, quietly=quietly)
 
     def _number(self, offset: int) -> int:
         """Of the first line known that begins there or later."""

@@ -63,33 +63,45 @@ class Searcher:
             self.progress = progress
             self._on_progress()
 
-    async def moment(self, search: Search, start: int, *, backwards: bool, limit: int) -> LogSearchJSON:
-        """As far from `start` on as the agent comes in a moment. Tells how far that is, where something is left."""
+    async def moment(
+        self, search: Search, start: int, *, backwards: bool, limit: int, quietly: bool = False
+    ) -> LogSearchJSON:
+        """As far from `start` on as the agent comes in a moment. Tells how far that is, where something is left.
+        `quietly`: of the little that a log has grown by, which nobody need know of or stop."""
         run, stage = self._where
         options: dict[str, Any] = {"offset": start, "backwards": backwards, "ignore_case": search.ignore_case}
-        self._is_asking = True
+        self._is_asking = not quietly
         try:
             answer = await self._ask(lambda agent: agent.search_log(run, stage, search.pattern, limit=limit, **options))
         finally:
             self._is_asking = False
-        place = f"{'back' if backwards else 'up'} to {100 * answer['reached'] // max(1, answer['size'])} %"
-        self.tell("" if answer["finished"] else f"searched {place}")
+        if not quietly:
+            place = f"{'back' if backwards else 'up'} to {100 * answer['reached'] // max(1, answer['size'])} %"
+            self.tell("" if answer["finished"] else f"searched {place}")
         return answer
 
     async def look(
-        self, search: Search, start: int, *, backwards: bool, limit: int, take: Callable[[LogSearchJSON], bool]
+        self,
+        search: Search,
+        start: int,
+        *,
+        backwards: bool,
+        limit: int,
+        take: Callable[[LogSearchJSON], bool],
+        quietly: bool = False,
     ) -> None:
         """Until `take`, which is given each answer, has enough, or nothing is left. Raises StoppedError."""
         try:
             while True:
-                answer = await self.moment(search, start, backwards=backwards, limit=limit)
+                answer = await self.moment(search, start, backwards=backwards, limit=limit, quietly=quietly)
                 if take(answer) or answer["finished"]:
                     return
-                if self._is_enough():
+                if not quietly and self._is_enough():
                     raise StoppedError(f"stopped, {self.progress}")
                 start = answer["reached"]
         finally:
-            self.tell("")
+            if not quietly:
+                self.tell("")
 
     async def find(self, search: Search, start: int, *, backwards: bool) -> int | None:
         """The next line's offset from `start` on, if there is one. Raises StoppedError."""
