@@ -214,6 +214,18 @@ def test_a_file_that_cannot_be_read_is_no_damaged_backup(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_agent_s_user_is_told_how_to_get_at_somebody_else_s_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", closed)
+    with pytest.raises(UsageError, match="b c cannot be read: permission denied") as caught:
+        backup.unpack(tmp_path / "b c", tmp_path)
+    assert caught.value.hint == f"sudo chown {os.geteuid()} '{tmp_path}/b c'"
+
+
 def test_a_restore_that_was_cut_short_is_told_by_the_agent_and_can_be_done_again(
     tmp_path: Path, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
 import shutil
 import sqlite3
 import tarfile
@@ -164,9 +165,10 @@ def unpack(file: Path, folder: Path) -> Manifest:
             f"{file} is no whole backup: {error}", hint="it may have been cut short; take another"
         ) from None
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise UsageError(
-            f"{file} cannot be read: {(error.strerror or '').lower()}", hint="name what seamless backup wrote"
-        ) from None
+        hint = "name what seamless backup wrote"
+        if isinstance(error, PermissionError):  # it is its maker's alone, and who restores is the agent's user
+            hint = f"sudo chown {os.geteuid()} {shlex.quote(str(file))}"
+        raise UsageError(f"{file} cannot be read: {(error.strerror or '').lower()}", hint=hint) from None
     except OSError as error:
         raise UnavailableError(
             f"{file} cannot be unpacked in {folder.parent}: {error.strerror or error}",

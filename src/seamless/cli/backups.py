@@ -18,7 +18,7 @@ app = typer.Typer()
 @app.command()
 def backup(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Made anew; never overwritten.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="Made anew; never overwritten.")],
 ) -> None:
     """Write the agent's data into one file.
 
@@ -60,21 +60,25 @@ def backup(
 @app.command()
 def restore(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `seamless backup` wrote.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", readable=False, help="What `seamless backup` wrote."),  # judged where it is read
+    ],
     force: Annotated[
         bool, typer.Option("--force", help="In the place of data that is there, which is kept aside.")
     ] = False,
 ) -> None:
     """Put a backup into the data directory.
 
-    The agent must not run. The backup is verified first; what cannot be used changes nothing. The configuration that is
-    in it is not put anywhere. What was under way when it was made is not taken up again: such runs are cancelled, and a
-    deployment among them is looked at by the next one.
+    The agent must not run, and its user must be able to read the file. That is verified first; what cannot be used
+    changes nothing. The configuration that is in it is not put anywhere. What was under way when it was made is not
+    taken up again: such runs are cancelled, and a deployment among them is looked at by the next one.
 
     \b
     Examples:
       seamless agent stop
-      sudo -u seamless seamless restore /srv/backups/seamless-monday.tar.gz
+      sudo chown seamless seamless-monday.tar.gz
+      sudo -u seamless seamless restore seamless-monday.tar.gz
     """
     from seamless.agent.backup import restore as put_back
     from seamless.agent.main import owned
