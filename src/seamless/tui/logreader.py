@@ -152,7 +152,7 @@ class LogReader(LogCanvas):
             parts.append(self._said)
         seen = self._page.in_sight()
         end = seen[-1].next if seen else 0
-        position = None if self._searcher.progress else self._locator.position_of(self._page.mark)
+        position = self._locator.position_of(self._page.mark) if seen and not self._searcher.progress else None
         return "  ".join(parts), where(position, end, self._page.lines.size, self._left)
 
     # Growing
