@@ -329,6 +329,7 @@ def test_a_slow_filter_and_a_slow_search_tell_how_far_they_are_and_are_stopped(s
         for n in range(1000)
     ]
     shop.logs["payment-43", "unit_test"] = b"".join(lines)
+    shop.logs["payment-43", "code_quality"] = b"code is fine\n"
     shop.search_bytes = 100 * len(lines[0])
     shop.searches = moments = threading.Semaphore(0)
 
@@ -363,7 +364,6 @@ def test_a_slow_filter_and_a_slow_search_tell_how_far_they_are_and_are_stopped(s
             await user.press("escape")
             await user.sees("▌needle 299", "straw  300", gone="&needle")
 
-            moments.acquire(blocking=False)
             while moments.acquire(blocking=False):
                 pass
             await user.press("g", "slash")
@@ -388,6 +388,12 @@ def test_a_slow_filter_and_a_slow_search_tell_how_far_they_are_and_are_stopped(s
             await user.press("escape")
             moments.release()
             await user.sees("▌straw  000", "stopped, searched up to 20 %")
+            await user.press("n")
+            moments.release()
+            await user.sees("searched up to 10 %; esc stops")
+            await user.press("2")  # nor does another log
+            moments.release()
+            await user.sees("code is fine", gone="searched")
             await user.press("escape")
             await user.sees("5 services", gone="haystack")
             moments.release(100)
