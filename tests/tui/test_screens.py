@@ -651,12 +651,16 @@ def test_every_action_is_in_the_palette_with_its_key(shop: FakeAgent) -> None:
 
 def test_settings_last(shop: FakeAgent, tmp_path: Path) -> None:
     file = tmp_path / "tui.toml"
-    file.write_text('# mine\n[keys]\nhold = "ctrl+o"\n')
+    file.write_text('# mine\n[keys]\nhold = "ctrl+o"\nfilter = "f5"\n')
 
     async def main() -> None:
         async with in_front_of(shop, settings=Settings.load(file)) as user:
             await user.press("ctrl+o")
             await user.sees("Put gateway on hold?")
+            await user.press("escape", "f5", "g", "f5", "a", "enter")
+            await user.sees('"ga" 1 of 5')
+            await user.press("enter")
+            await user.sees("[runs]", "gateway")
             await user.press("escape")
             user.app.theme = "nord"
             await user.press("j")

@@ -61,7 +61,8 @@ class Prompt(Horizontal):
     ) -> None:
         """`changed` is told of every key; on Escape once more, of what there was before."""
         self._done, self._changed, self._before = done, changed, value
-        self._back_to = self.screen.focused
+        if not self.display:  # else it is the field itself, by a key that it does not take for text
+            self._back_to = self.screen.focused
         self.query_one(Label).update(Text(label))
         field = self.query_one(Input)
         self.display = True
