@@ -11,6 +11,7 @@ import pytest
 
 from e2e.conftest import Shop
 from harness.agents import stage_of, states_of
+from harness.invariants import await_cleaned
 from seamless.errors import RefusedError, UsageError
 
 pytestmark = pytest.mark.engine
@@ -117,6 +118,7 @@ def test_a_local_tree_that_is_none_fails_and_touches_nothing(shop: Shop, body: b
     assert ended["state"] == "failure"
     assert "cannot be unpacked" in (ended["reason"] or "")
     assert not Path("/etc/outside").exists()
+    await_cleaned(agent)
     assert not list(agent.data_dir.rglob("outside"))
 
 

@@ -17,6 +17,7 @@ from e2e.conftest import DOCKERFILE
 from forges.servers import free_port
 from harness.agents import Agent, states_of
 from harness.github import FakeGitHub, FakePull, FakeRepository, Token, fake_github
+from harness.invariants import await_cleaned
 from seamless.wire import RunJSON
 
 pytestmark = [pytest.mark.engine, pytest.mark.fake]
@@ -111,6 +112,7 @@ def test_logging_in_stores_a_token_that_works_and_says_what_it_may_not(
     assert payment.statuses[head][0]["description"] == "payment-1: all checks passed"
     assert TOKEN not in agent.read_log("payment-1", "unit_test")
     assert {token for _, token in github.git_requests} == {None, TOKEN}
+    await_cleaned(agent)
     assert holding(agent.data_dir, TOKEN) == ["credentials/github-token"]
     assert TOKEN not in agent.said()
     doctor = cli(agent, "doctor")
