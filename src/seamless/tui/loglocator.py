@@ -37,7 +37,8 @@ class Locator:
 
     def look_for(self, offset: int) -> None:
         self._offset = offset
-        self._rest.put_off()
+        if self.position_of(offset) is None:
+            self._rest.put_off()
 
     def _locate_soon(self) -> None:
         self._owner.run_worker(self._locate(), exclusive=True, group="locate")
