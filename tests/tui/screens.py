@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from textual import events
 from textual.pilot import Pilot
 
@@ -18,6 +20,11 @@ from seamless.rendering.runs import Viewer
 from seamless.tui.app import SeamlessApp
 from seamless.tui.settings import Settings
 
+FAKE = [  # marks
+    pytest.mark.fake,
+    # httpcore leaves a Unix socket that could not be connected to the garbage collector
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
+]
 NOW = datetime(2026, 12, 3, 14, 10, 0, tzinfo=UTC)
 GOLDENS = Path(__file__).with_name("goldens")
 SIZES = [(80, 24), (120, 40), (200, 60)]
@@ -352,3 +359,8 @@ async def golden(user: Driver, name: str, size: tuple[int, int], update: bool) -
         await user.until(lambda screen: screen == kept)
     except AssertionError as error:
         raise AssertionError(f"{file.name}; SEAMLESS_GOLDENS=new writes it anew; instead\n{error}") from None
+
+
+def posted(agent: FakeAgent) -> list[tuple[str, Any]]:
+    """What was asked of the agent that changes something."""
+    return [(path, json.loads(body or b"null")) for method, path, _, body in agent.requests if method == "POST"]
