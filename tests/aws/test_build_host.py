@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.chroot import Chroot, debian, needs_chroot
+from harness.engine import docker, remove_everything
 from seamless.aws.build_host import render, user_data
 from seamless.aws.permissions import PERMISSIONS
 
@@ -214,20 +215,33 @@ def volume(tmp_path: Path) -> Iterator[str]:
 
 
 def instance(folder: Path, release: str, volume: str) -> Iterator[Chroot]:
-    """What EC2 has started: Debian's image, and the data volume attached."""
-    with debian(folder, release) as chroot:
-        stand_in = chroot.root / "usr/local/bin/systemctl"
-        stand_in.write_text(SYSTEMCTL)
-        stand_in.chmod(0o755)
-        chroot.run("mkdir", "-p", "/run/systemd/system")  # booted, as sd_booted(3) sees it
-        (chroot.root / "etc/fstab").write_text("# of the image\n")
-        gid = os.stat("/var/run/docker.sock").st_gid
-        chroot.run("groupadd", "--gid", str(gid), "docker").check_returncode()
-        chroot.bind("/var/run/docker.sock", "/run/docker.sock")
-        chroot.bind(volume, f"/dev/{Path(volume).name}")
-        script = f"mkdir -p {Path(DEVICE).parent} && ln -s /dev/{Path(volume).name} {DEVICE}"
-        chroot.run("sh", "-c", script).check_returncode()
-        yield chroot
+    """What EC2 has started: Debian's image, and the data volume attached. Its engine is this host's."""
+    installation = ""
+    try:
+        with debian(folder, release) as chroot:
+            stand_in = chroot.root / "usr/local/bin/systemctl"
+            stand_in.write_text(SYSTEMCTL)
+            stand_in.chmod(0o755)
+            chroot.run("mkdir", "-p", "/run/systemd/system")  # booted, as sd_booted(3) sees it
+            (chroot.root / "etc/fstab").write_text("# of the image\n")
+            gid = os.stat("/var/run/docker.sock").st_gid
+            chroot.run("groupadd", "--gid", str(gid), "docker").check_returncode()
+            chroot.bind("/var/run/docker.sock", "/run/docker.sock")
+            chroot.bind(volume, f"/dev/{Path(volume).name}")
+            script = f"mkdir -p {Path(DEVICE).parent} && ln -s /dev/{Path(volume).name} {DEVICE}"
+            chroot.run("sh", "-c", script).check_returncode()
+            try:
+                yield chroot
+            finally:
+                read = chroot.run("cat", "/var/lib/seamless/installation")
+                installation = read.stdout.strip() if read.returncode == 0 else ""
+    finally:
+        if installation:  # its agent has ended now
+            label = f"label=io.seamless.installation={installation}"
+            helpers = docker("container", "ls", "--all", "--filter", label, "--format", "{{.Image}}").split()
+            remove_everything(installation)
+            for image in set(helpers):
+                docker("image", "rm", image, check=False)  # an agent of this host may use the same
 
 
 @pytest.mark.exhaustive
