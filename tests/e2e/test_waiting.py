@@ -54,8 +54,8 @@ def test_for_the_deployment_of_another_run(shop: Shop) -> None:
     client.start_run("web", rebuild=True)
     until(lambda: _waits_for(shop, "web-2", "deploy_staging"))
     assert _waits_for(shop, "web-2", "deploy_staging") == "web-1, which deploys to staging"
-    (told,) = client.events(kind="wait", run="web-2")
-    assert (told["stage"], told["reason"]) == ("deploy_staging", "waits for web-1, which deploys to staging")
+    (told,) = client.events(kind="wait", service="web")
+    assert (told["stage"], told["reason"]) == ("deploy_staging", "web-1, which deploys to staging")
     client.cancel("web-1", "enough")
     shop.agent.wait_run("web-1", RUN_ENDED)
     shop.agent.wait_stage("web-2", "deploy_staging", {"in_progress"})

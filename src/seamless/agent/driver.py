@@ -150,7 +150,7 @@ class Driver:
             return True
         environment = STAGE_ENVIRONMENT.get(name)
         if environment is None and (short_of := self._resources.room.shortage()) is not None:
-            return await self._wait(name, f"room: {short_of}")  # the engine wakes us when there is some
+            return await self._wait(run, name, f"room: {short_of}")  # the engine wakes us when there is some
         if environment is not None:
             refused = await self._refused(run, environment)
             if refused is not None:
@@ -158,7 +158,7 @@ class Driver:
                 return True
             other = await self._store.deployments.locked(run.service, environment)
             if other is not None:  # the engine wakes us when that deployment has ended
-                return await self._wait(name, f"{other.run}, which deploys to {environment}")
+                return await self._wait(run, name, f"{other.run}, which deploys to {environment}")
         if not await self._occupy(run, name):
             return True
         async with self._store.transaction():
@@ -178,11 +178,11 @@ class Driver:
         self._begin(await self._store.runs.get(run.id), stage, resumed=False)
         return True
 
-    async def _wait(self, stage: StageName, what: str) -> bool:
+    async def _wait(self, run: Run, stage: StageName, what: str) -> bool:
         """Tells once what keeps a stage from starting. False: there is nothing to do but wait."""
         if self._waits.get(stage) != what:
             self._waits[stage] = what
-            await self._store.events.add("wait", "wait", run=self._run, stage=stage, reason=f"waits for {what}")
+            await self._store.events.add("wait", "wait", service=run.service, run=run.id, stage=stage, reason=what)
         return False
 
     async def _occupy(self, run: Run, stage: StageName) -> bool:
@@ -193,7 +193,7 @@ class Driver:
         woken = asyncio.ensure_future(self._woken.wait())
         try:
             if not (await asyncio.wait({turn, woken}, timeout=0))[0]:
-                await self._wait(stage, f"a slot (agent.max_parallel_runs is {self._slots.limit})")
+                await self._wait(run, stage, f"a slot (agent.max_parallel_runs is {self._slots.limit})")
             await asyncio.wait({turn, woken}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             woken.cancel()

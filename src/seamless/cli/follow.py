@@ -123,7 +123,7 @@ class Transitions:
     def describe(self, event: EventJSON) -> str | None:
         """The line; None for an event that is no transition of the run or a stage, nor tells what one waits for."""
         if event["kind"] == "wait":
-            return plain(f"{local_clock(event['at'])} {self._run} {event['stage']} {event['reason']}")
+            return plain(f"{local_clock(event['at'])} {self._run} {event['stage']} waits for {event['reason']}")
         if event["kind"] not in ("run", "stage") or event["to_state"] is None:
             return None
         words = [local_clock(event["at"]), self._run, event["stage"] or "", self._what(event)]

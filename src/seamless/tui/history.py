@@ -53,7 +53,7 @@ _WORDS: Final = {
     ("agent", "gc"): "old things removed",
     ("agent", "no_room"): "the disk is full",
     ("agent", "room"): "there is room again",
-    ("wait", "wait"): "waits",
+    ("wait", "wait"): "waits for",
 }
 """What is said of an event instead of the word for the state that it led to."""
 
