@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import inspect
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from seamless.tui.logmatches import Matching
 from seamless.tui.logpage import Page
 from seamless.tui.logsearch import ERRORS, Search, Searcher
 from seamless.tui.logsource import Line, Lines
+from seamless.tui.logturns import Turns
 from seamless.tui.run import time_of_day
 from seamless.tui.saving import place, save
 
@@ -201,6 +203,18 @@ def test_a_growing_log_is_read_on() -> None:
         assert seen(page) == [b"one", b"two", b"three"]
 
     asyncio.run(main())
+
+
+def test_a_turn_that_is_never_taken_leaves_nothing_that_python_would_warn_of() -> None:
+    """At the program's end Textual starts no task any more."""
+    asked: list[object] = []
+
+    async def main() -> None:
+        Turns(asked.append, lambda wrong: None).take(lambda: asyncio.sleep(0))
+
+    asyncio.run(main())
+    assert len(asked) == 1
+    assert not inspect.iscoroutine(asked[0])
 
 
 def test_nothing_of_a_hostile_line_reaches_the_terminal() -> None:

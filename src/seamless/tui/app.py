@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
+from textual import work
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter, NoColor
@@ -167,7 +168,7 @@ class SeamlessApp(App[None]):
         """After the first paint."""
         assert self._feed is not None
         self._feed.start()
-        self.run_worker(self._keep_fleet(), name="fleet", exit_on_error=True)
+        self._keep_fleet()
 
     def set_timer(
         self, delay: float, callback: TimerCallback | None = None, *, name: str | None = None, pause: bool = False
@@ -218,6 +219,7 @@ class SeamlessApp(App[None]):
                             room.take_event(event)
         self._changed.set()
 
+    @work(name="fleet")
     async def _keep_fleet(self) -> None:
         """Asks for what has changed, service by service, and for all of it when the stream stands anew."""
         while True:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from textual.widget import Widget
+from textual.worker import Worker
 
 from seamless.errors import SeamlessError
 from seamless.tui.coalesced import Coalesced
@@ -40,8 +41,8 @@ class Locator:
         if self.position_of(offset) is None:
             self._rest.put_off()
 
-    def _locate_soon(self) -> None:
-        self._owner.run_worker(self._locate(), exclusive=True, group="locate")
+    def _locate_soon(self) -> Worker[None]:
+        return self._owner.run_worker(self._locate, exclusive=True, group="locate")
 
     async def _locate(self) -> None:
         run, stage = self._where

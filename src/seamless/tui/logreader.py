@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from textual.message import Message
+from textual.worker import Worker
 
 from seamless.errors import AgentUnreachableError, SeamlessError
 from seamless.tui.coalesced import Coalesced
@@ -48,9 +49,12 @@ class LogReader(LogCanvas):
         self._filter: Matching | None = None
         self._filling = False
         self._follower: Follower | None = None
-        self._turns = Turns(self.run_worker, self._done)
+        self._turns = Turns(self._start, self._done)
         self._read("", "")
         self._growth = Coalesced(self, _TICK_S, lambda: self._turns.take_along(self._take_growth))
+
+    def _start(self, turn: Callable[[], Coroutine[None, None, None]]) -> Worker[None]:
+        return self.run_worker(turn)
 
     @property
     def home(self) -> SeamlessApp:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from seamless.errors import SeamlessError
 
@@ -18,10 +18,13 @@ class _Patience:
 
 
 class Turns:
-    """`start` runs a turn as a task; `ended` is called after each, with what was wrong."""
+    """`start` runs a turn as a task, or not at all at the program's end; `ended` is called after each, with what was
+    wrong."""
 
     def __init__(
-        self, start: Callable[[Coroutine[Any, Any, None]], object], ended: Callable[[SeamlessError | None], None]
+        self,
+        start: Callable[[Callable[[], Coroutine[None, None, None]]], object],
+        ended: Callable[[SeamlessError | None], None],
     ) -> None:
         self._start = start
         self._ended = ended
@@ -67,7 +70,7 @@ class Turns:
                 if subject == self._subject:
                     self._ended(wrong)
 
-        self._start(turn())
+        self._start(turn)
 
     def stop(self) -> None:
         """Give up what takes long."""
