@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from seamless.config.loading import config_from
@@ -214,5 +214,8 @@ TEXTS = st.text(max_size=60) | st.sampled_from(HOSTILE)
 
 
 @given(st.dictionaries(NAMES, TEXTS, max_size=4))
+@example({"Dockerfile": "FROM -x"})
+@example({"Dockerfile": "FROM /"})
+@example({"Dockerfile": "FROM ª"})
 def test_nothing_in_a_repository_makes_it_fail(texts: dict[str, str]) -> None:
     check_valid(texts)

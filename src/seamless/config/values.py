@@ -336,9 +336,9 @@ MaybeWord = Annotated[
     str, Words("name"), _matching(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*)?", "a name: letters, digits and any of _ . -")
 ]
 
-_IMAGE = r"[A-Za-z0-9][A-Za-z0-9._/:@-]*"
-ImageName = Annotated[str, Words("image"), _matching(_IMAGE, 'an image such as "node:20"')]
-MaybeImageName = Annotated[str, Words("image"), _matching(f"(?:{_IMAGE})?", 'an image such as "node:20"')]
+IMAGE_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._/:@-]*"
+ImageName = Annotated[str, Words("image"), _matching(IMAGE_NAME, 'an image such as "node:20"')]
+MaybeImageName = Annotated[str, Words("image"), _matching(f"(?:{IMAGE_NAME})?", 'an image such as "node:20"')]
 ContainerUser = Annotated[
     str,
     Words("user[:group]"),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from seamless.config.values import IMAGE_NAME
 from seamless.discovery.files import Files, table_at
 from seamless.discovery.jvm import java
 from seamless.discovery.languages import go, node, python, ruby, rust
@@ -102,15 +103,16 @@ def _of_dockerfile(files: Files, has_image: bool) -> Iterator[Suggestion]:
 
 def _dockerfile(text: str) -> _Dockerfile:
     lines = re.sub(r"\\[ \t]*\r?\n", " ", text).splitlines()
-    port, health, base, stages = None, None, None, set()
+    port, health, base = None, None, None
+    stages: set[str] = set()
     for line in lines:
         word, _, rest = line.strip().partition(" ")
         match word.upper():
             case "FROM":
                 port = health = None  # of an earlier stage, which is not what runs
                 names = [part for part in rest.split() if not part.startswith("--")]
-                base = names[0] if names and names[0] not in stages and re.fullmatch(r"[\w./:@-]+", names[0]) else None
-                base = None if base == "scratch" else base
+                base = names[0] if names and names[0] not in {*stages, "scratch"} else None
+                base = base if base is not None and re.fullmatch(IMAGE_NAME, base) else None
                 if len(names) == 3:
                     stages.add(names[2])
             case "EXPOSE":
