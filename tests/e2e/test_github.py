@@ -213,9 +213,9 @@ def test_forks_wait_for_someones_word_and_what_was_missed_is_caught_up_with(team
     until(lambda: all(status["problem"] is None for status in client.status()))
     assert len(team.runs()) == 6
     for run in client.runs():
-        if run["state"] not in RUN_ENDED:
+        with contextlib.suppress(RefusedError):  # it may have ended by itself
             client.cancel(run["id"], "")
-            agent.wait_run(run["id"], RUN_ENDED)
+        agent.wait_run(run["id"], RUN_ENDED)
 
 
 def test_a_revoked_token_pauses_what_it_was_for_and_nothing_else(team: Team) -> None:
