@@ -186,7 +186,7 @@ def unpack(file: Path, folder: Path) -> Manifest:
 def _unpacked(file: Path, folder: Path) -> Manifest:
     digests: dict[str, dict[str, Any]] = {}
     content = b""
-    with tarfile.open(file, "r:gz") as archive:
+    with gzip.open(file, "rb") as whole, tarfile.open(fileobj=whole, mode="r:") as archive:
         for member in archive:
             name = PurePosixPath(member.name)
             if not member.isreg() or name.is_absolute() or ".." in name.parts:
@@ -197,6 +197,8 @@ def _unpacked(file: Path, folder: Path) -> Manifest:
                 content = source.read()
                 continue
             digests[member.name] = _copied(source, folder / name)
+        while whole.read(_CHUNK):  # to gzip's own end, which a file that was cut short lacks
+            pass
     if not content:
         raise ValueError("its list of files is missing")
     data = json.loads(content)
