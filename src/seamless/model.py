@@ -24,6 +24,9 @@ class StageName(StrEnum):
     DEPLOY_PRODUCTION = "deploy_production"
 
 
+COMMAND_STAGES: Final = (StageName.PREPARE, StageName.CODE_QUALITY, StageName.UNIT_TEST)
+"""Those that run commands of the service's, in a workspace that a shell can look into."""
+
 NEEDS: Final[Mapping[StageName, tuple[StageName, ...]]] = {
     StageName.PREPARE: (),
     StageName.CODE_QUALITY: (StageName.PREPARE,),

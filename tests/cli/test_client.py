@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import gc
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,18 +29,7 @@ from seamless.errors import (
 
 from .fake_agent import FakeAgent, error, run, stage
 
-pytestmark = [
-    pytest.mark.fake,
-    # httpcore leaves a Unix socket that could not be connected to the garbage collector
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
-]
-
-
-@pytest.fixture(autouse=True)
-def collected() -> Iterator[None]:
-    """The garbage of each test is collected while its own filter of warnings is in force."""
-    yield
-    gc.collect()
+pytestmark = pytest.mark.fake
 
 
 def test_requests_are_those_that_the_api_documents(agent: FakeAgent) -> None:

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
 from textual import events
 from textual.pilot import Pilot
 
@@ -20,11 +19,6 @@ from seamless.rendering.runs import Viewer
 from seamless.tui.app import SeamlessApp
 from seamless.tui.settings import Settings
 
-FAKE = [  # marks
-    pytest.mark.fake,
-    # httpcore leaves a Unix socket that could not be connected to the garbage collector
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
-]
 NOW = datetime(2026, 12, 3, 14, 10, 0, tzinfo=UTC)
 GOLDENS = Path(__file__).with_name("goldens")
 SIZES = [(80, 24), (120, 40), (200, 60)]

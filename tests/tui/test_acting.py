@@ -10,7 +10,7 @@ import pytest
 
 from cli.fake_agent import FakeAgent, error, run
 
-from .screens import FAKE, App, Driver, in_front_of, posted
+from .screens import App, Driver, in_front_of, posted
 from .ways import (
     to_approval,
     to_failed_run,
@@ -18,7 +18,7 @@ from .ways import (
     to_rollback_question,
 )
 
-pytestmark = FAKE
+pytestmark = pytest.mark.fake
 
 
 async def approve(user: Driver) -> None:
@@ -192,24 +192,27 @@ def test_a_shell_is_refused_on_the_screen_where_nothing_failed(
 ) -> None:
     commands: list[tuple[str, ...]] = []
     monkeypatch.setattr(App, "run_command", lambda _, *arguments: commands.append(arguments))
-    refused = "and a shell opens where"
+    skipped = next(stage for stage in shop.runs["payment-43"]["stages"] if stage["name"] == "code_quality")
+    skipped["state"] = "skipped"
 
     async def main() -> None:
         async with in_front_of(shop, (140, 30)) as user:
             await user.press("G", "S")
-            await user.sees(f"no command of search-9 failed, {refused} one did")
+            await user.sees("no command of search-9 failed, and a shell opens where one did")
             await user.press("k", "l")
             await user.sees("FAIL declines", "% of")
             await user.press("2", "S")
-            await user.sees(f"code_quality of payment-43 is success, {refused}", "stage failed. unit_test failed")
+            await user.sees("code_quality of payment-43 is skipped: there is no workspace", "into. unit_test failed")
             await user.press("5", "S")
-            await user.sees("integration_test runs no commands to look into. unit_test failed")
+            await user.sees("integration_test runs no commands: there is no workspace")
             assert not commands
             await user.press("3", "S")
-            await user.until(lambda _: bool(commands))
+            await user.until(lambda _: len(commands) == 1)
+            await user.press("1", "S")  # what passed can be looked into as well
+            await user.until(lambda _: len(commands) == 2)
 
     asyncio.run(main())
-    assert commands == [("shell", "payment-43", "unit_test")]
+    assert commands == [("shell", "payment-43", "unit_test"), ("shell", "payment-43", "prepare")]
 
 
 def test_every_action_is_in_the_palette_with_its_key(shop: FakeAgent) -> None:

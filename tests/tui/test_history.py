@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from cli.fake_agent import FakeAgent
 
-from .screens import FAKE, at, in_front_of
+from .screens import at, in_front_of
 from .ways import to_events
 
-pytestmark = FAKE
+pytestmark = pytest.mark.fake
 
 
 def test_events_say_who_did_what_in_words_that_users_know(shop: FakeAgent) -> None:

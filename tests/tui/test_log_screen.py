@@ -6,12 +6,14 @@ import asyncio
 import threading
 from pathlib import Path
 
+import pytest
+
 from cli.fake_agent import FakeAgent
 
-from .screens import FAKE, in_front_of, posted
+from .screens import in_front_of, posted
 from .ways import to_failed_run
 
-pytestmark = FAKE
+pytestmark = pytest.mark.fake
 
 
 def test_a_log_is_gone_through_sideways(shop: FakeAgent) -> None:

@@ -17,7 +17,7 @@ from seamless.errors import AgentUnreachableError
 from seamless.logtext import ASCII_GLYPHS
 from seamless.tui.program import explained
 
-from .screens import FAKE, SIZES, App, Driver, at, golden, in_front_of
+from .screens import SIZES, App, Driver, at, golden, in_front_of
 from .ways import (
     to_approval,
     to_deployments,
@@ -32,7 +32,7 @@ from .ways import (
     to_service,
 )
 
-pytestmark = FAKE
+pytestmark = pytest.mark.fake
 
 UPDATE = bool(os.environ.get("SEAMLESS_GOLDENS"))
 

@@ -13,10 +13,10 @@ from seamless.tui.app import SeamlessApp
 from seamless.tui.keymap import checked
 from seamless.tui.settings import Settings
 
-from .screens import FAKE, in_front_of
+from .screens import in_front_of
 from .ways import to_failed_run
 
-pytestmark = FAKE
+pytestmark = pytest.mark.fake
 
 
 def test_settings_last(shop: FakeAgent, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from seamless.agent.store import DeployLockedError, StaleStateError
 from seamless.agent.verdicts import StopSwitch, Verdict
 from seamless.clock import started, stopped
 from seamless.config import Parameters
-from seamless.errors import ProgrammingError
+from seamless.errors import ProgrammingError, StorageError
 from seamless.model import (
     DEPLOY_STAGE,
     STAGE_ENVIRONMENT,
@@ -182,7 +182,8 @@ class Driver:
         """Tells once what keeps a stage from starting. False: there is nothing to do but wait."""
         if self._waits.get(stage) != what:
             self._waits[stage] = what
-            await self._store.events.add("wait", "wait", service=run.service, run=run.id, stage=stage, reason=what)
+            with contextlib.suppress(StorageError):  # a comfort, of which nothing that works may fail
+                await self._store.events.add("wait", "wait", service=run.service, run=run.id, stage=stage, reason=what)
         return False
 
     async def _occupy(self, run: Run, stage: StageName) -> bool:

@@ -7,7 +7,7 @@ import json
 import logging
 import secrets
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -19,11 +19,10 @@ from seamless.agent.resources import Resources
 from seamless.config import Parameters
 from seamless.errors import RefusedError, SeamlessError, UsageError
 from seamless.executors import LABEL_ROLE, LABEL_RUN, LABEL_STAGE, ImageMissingError, Limits, Shell, ShellSpec
-from seamless.model import Run, Stage, StageName
+from seamless.model import COMMAND_STAGES, Run, Stage
 from seamless.stages import WORKSPACE
 from seamless.transitions import StageState
 
-_COMMANDS: Final = (StageName.PREPARE, StageName.CODE_QUALITY, StageName.UNIT_TEST)
 _log = logging.getLogger(__name__)
 
 
@@ -68,12 +67,12 @@ def choose_stage(run: Run, wanted: str | None) -> Stage:
     """The stage that was named, else the one that failed. Raises UsageError or RefusedError."""
     if wanted is not None:
         stage = next((stage for stage in run.stages if stage.name == wanted), None)
-        if stage is None or stage.name not in _COMMANDS:
-            raise UsageError(f"{run.id} has no stage {wanted} to look into", hint=f"one of {', '.join(_COMMANDS)}")
+        if stage is None or stage.name not in COMMAND_STAGES:
+            raise UsageError(f"{run.id} has no stage {wanted} to look into", hint=f"one of {', '.join(COMMAND_STAGES)}")
     else:
-        failed = [s for s in run.stages if s.state is StageState.FAILURE and s.name in _COMMANDS]
+        failed = [s for s in run.stages if s.state is StageState.FAILURE and s.name in COMMAND_STAGES]
         if not failed:
-            raise UsageError(f"no command of {run.id} failed", hint=f"name a stage: {', '.join(_COMMANDS)}")
+            raise UsageError(f"no command of {run.id} failed", hint=f"name a stage: {', '.join(COMMAND_STAGES)}")
         stage = failed[0]
     if stage.state not in (StageState.FAILURE, StageState.SUCCESS):
         raise RefusedError(f"{stage.name} of {run.id} is {stage.state}: there is no workspace to look into")

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from seamless.clock import age_in_words
 from seamless.logtext import because, glyphs, plain
-from seamless.model import LOCAL_REF, short
+from seamless.model import COMMAND_STAGES, LOCAL_REF, short
 from seamless.rendering import evidence
 from seamless.rendering.folding import folded
 from seamless.rendering.formats import duration, local_time, seconds_between
@@ -35,7 +35,6 @@ STYLES: Final = {
     "cancelled": "yellow",
 }
 _WORDS: Final = {"failure": "failed", "skipped": "skipped", "cancelled": "cancelled"}
-_COMMAND_STAGES: Final = ("prepare", "code_quality", "unit_test")
 _NAME_WIDTH: Final = 17
 _TIME_WIDTH: Final = 8
 NOTE_COLUMN: Final = 4 + _NAME_WIDTH + 1 + _TIME_WIDTH + 2
@@ -204,7 +203,7 @@ def failure_block(run: RunJSON, viewer: Viewer) -> list[Text]:
 
 def _has_workspace(stage: StageJSON) -> bool:
     """Whether a shell can look at what the failed stage left. A prepare without an exit code did not get that far."""
-    return stage["name"] in _COMMAND_STAGES and (stage["name"] != "prepare" or stage["exit_code"] is not None)
+    return stage["name"] in COMMAND_STAGES and (stage["name"] != "prepare" or stage["exit_code"] is not None)
 
 
 def failure_facts(run: RunJSON, viewer: Viewer) -> list[Text]:

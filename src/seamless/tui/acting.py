@@ -4,7 +4,7 @@ CLI shows them."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from rich.text import Text
 from textual import work
@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 
 from seamless.errors import RefusedError, SeamlessError
 from seamless.logtext import plain, word
-from seamless.model import NEEDS, StageName, short
+from seamless.model import COMMAND_STAGES, NEEDS, StageName, short
 from seamless.rendering.runs import approval_facts, header
 from seamless.transitions import RUN_ENDED
 from seamless.tui.dialogs import Answer, Dialog, Question
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from seamless.wire import RunJSON
 
 T = TypeVar("T")
-
-_COMMANDS: Final = ("prepare", "code_quality", "unit_test")
-"""The stages that run commands."""
 
 
 class ActingRoom(Room):
@@ -276,22 +273,20 @@ class ActingRoom(Room):
 
     @work
     async def action_shell(self) -> None:
-        """Only where a stage failed that runs commands: the terminal is not given away for a refusal."""
+        """Only in a run of which a command failed: the terminal is not given away for a refusal."""
         if not (name := self._named(self.run_name, "run")) or not (run := await self._read(name)):
             return
-        states = {stage["name"]: stage["state"] for stage in run["stages"] if stage["name"] in _COMMANDS}
-        failed = [stage for stage, state in states.items() if state == "failure"]
-        stage = self.stage_name or (failed[0] if failed else None)
-        if stage in failed:
-            self.home.run_command("shell", run["id"], stage)
-        elif stage in states:
-            hint = f"{failed[0]} failed" if failed else None
-            why = f"{stage} of {run['id']} is {word(states[stage])}, and a shell opens where a stage failed"
-            self.complain(RefusedError(why, hint=hint))
-        elif failed:
-            self.complain(RefusedError(f"{stage} runs no commands to look into", hint=f"{failed[0]} failed"))
-        else:
+        states = {stage["name"]: stage["state"] for stage in run["stages"] if stage["name"] in COMMAND_STAGES}
+        failed = next((stage for stage, state in states.items() if state == "failure"), None)
+        if failed is None:
             self.complain(RefusedError(f"no command of {run['id']} failed, and a shell opens where one did"))
+            return
+        stage = self.stage_name or failed
+        if states.get(stage) in ("failure", "success"):
+            self.home.run_command("shell", run["id"], stage)
+            return
+        why = f"{stage} of {run['id']} is {word(states[stage])}" if stage in states else f"{stage} runs no commands"
+        self.complain(RefusedError(f"{why}: there is no workspace to look into", hint=f"{failed} failed"))
 
     async def _read(self, name: str) -> RunJSON | None:
         return await self.attempt(lambda agent: agent.run(name))
